@@ -1,0 +1,5 @@
+//! What must outlive a node: the contract and its backends.
+
+pub mod contract;
+
+pub use contract::*;
