@@ -1,1 +1,10 @@
-//! The machine put together.
+//! The machine put together: configuration, start, shutdown and the `weir` command.
+//!
+//! Only this crate knows everyone. Read [`node`] for what is started in which order, [`shutdown`]
+//! for how it ends, [`config`] for what can be set.
+
+pub mod cli;
+pub mod config;
+pub mod node;
+pub mod shutdown;
+pub mod telemetry;

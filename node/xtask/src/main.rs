@@ -1,1 +1,60 @@
-fn main() {}
+//! `cargo xtask`: the tasks of this house that are more than one cargo command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod command;
+mod count;
+mod fuzz;
+mod soak;
+mod test;
+mod tools;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring the foreign clients the tests need, run every test, fuzz shortly, and count.
+    Test,
+    /// Bring the foreign clients only, and say where they are (WEIR_TOOLS).
+    Tools,
+    /// Keep a release node under changing load for this long; it must neither fall nor refuse to end.
+    Soak {
+        #[arg(default_value_t = 600)]
+        seconds: u64,
+    },
+    /// Measure a release build beside its peers and print the table, medians of so many runs.
+    Bench {
+        #[arg(default_value_t = 5)]
+        runs: u32,
+    },
+    /// Fuzz each decoder for this long.
+    Fuzz {
+        #[arg(default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test => test::run(),
+        Task::Tools => tools::task(),
+        Task::Soak { seconds } => soak::run(seconds),
+        Task::Bench { runs } => bench::run(runs),
+        Task::Fuzz { seconds } => fuzz::task(seconds),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

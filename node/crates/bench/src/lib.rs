@@ -1,1 +1,19 @@
-//! Placeholder.
+//! The load generator behind `weir bench`, and the small MQTT client behind `weir pub` and `weir sub`.
+//!
+//! [`run`] measures any MQTT broker; [`client`] talks to any.
+
+pub mod args;
+pub mod client;
+pub mod compare;
+pub mod report;
+
+mod error;
+mod generator;
+mod process;
+mod scenario;
+
+pub use args::{Args, Scenario};
+pub use client::Client;
+pub use error::Error;
+pub use report::Report;
+pub use scenario::run;

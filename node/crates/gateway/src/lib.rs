@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The gateway: gives frames their meaning. One accept loop, one connection loop, a channel per
+//! protocol.
+//!
+//! [`listeners`] accept, [`http`] upgrades, [`connection`] moves bytes between a socket and a channel,
+//! [`mqtt`] is the channel of MQTT 3.1, 3.1.1 and 5.
+
+pub mod config;
+pub mod connection;
+mod gateway;
+pub mod http;
+pub mod listeners;
+pub mod mqtt;
+
+pub use config::Config;
+pub use gateway::{Gateway, Listen, Render, StartError};
+
+/// The wire forms a broker must be started with.
+pub static FORMS: &[&dyn weir_broker::Form] = &[&mqtt::form::MQTT_3, &mqtt::form::MQTT_5];

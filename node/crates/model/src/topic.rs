@@ -58,6 +58,12 @@ impl fmt::Debug for Topic {
     }
 }
 
+impl std::borrow::Borrow<str> for Topic {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl std::ops::Deref for Topic {
     type Target = str;
     fn deref(&self) -> &str {

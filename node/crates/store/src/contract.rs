@@ -99,6 +99,9 @@ pub struct Open {
     /// Whether it shall outlive the connection. If not, the row is only kept for its will and is
     /// ended on detach, or at the next start of the store.
     pub persistent: bool,
+    /// How long it outlives a connection that is lost with its node; `u32::MAX` = for ever.
+    /// [`SessionOp::Detach`] has the last word.
+    pub expiry_seconds: u32,
     pub will: Option<Will>,
 }
 
@@ -298,7 +301,11 @@ pub struct Restored {
     /// `None` = its connection died with the node: it wants `Detach` (or will and `End` when not
     /// persistent).
     pub detached_at: Option<UnixMillis>,
+    /// As given when it was opened.
+    pub expiry_seconds: u32,
     pub has_will: bool,
+    /// The will's delay; 0 without a will.
+    pub will_delay_seconds: u32,
     /// What it still owes.
     pub outbox: Vec<OutboxEntry>,
 }

@@ -1,5 +1,51 @@
 //! What must outlive a node: the contract and its backends.
 
-pub mod contract;
+use std::path::Path;
+use std::sync::Arc;
 
+mod clock;
+mod config;
+pub mod contract;
+mod counters;
+mod embedded;
+pub mod fault;
+mod memory;
+mod page;
+mod recovery;
+mod row;
+mod state;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
+
+pub use config::{Config, QueueFull};
 pub use contract::*;
+pub use embedded::{Probe, Room, raw_append_rate};
+pub use recovery::{Damage, OpenError, Recovery, Torn};
+
+/// Opens the store that the config names. `embedded` keeps its files in `data_dir` (made when
+/// missing) and takes it for this process alone. Blocking: it reads back what was kept.
+pub fn open(config: &Config, data_dir: &Path) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    match config.url.as_str() {
+        "memory" => Ok((Arc::new(memory::Memory::new(config)), Recovery::default())),
+        "embedded" => open_with_probe(config, data_dir, None),
+        url => Err(OpenError::UnknownUrl { url: url.to_owned() }),
+    }
+}
+
+/// Opens the embedded store with another way to ask for free disk space: for tests of a full disk.
+pub fn open_embedded_with(
+    config: &Config,
+    data_dir: &Path,
+    probe: Probe,
+) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    open_with_probe(config, data_dir, Some(probe))
+}
+
+fn open_with_probe(
+    config: &Config,
+    data_dir: &Path,
+    probe: Option<Probe>,
+) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    let (store, recovery) = embedded::Embedded::open(config, data_dir, probe)?;
+    Ok((Arc::new(store), recovery))
+}

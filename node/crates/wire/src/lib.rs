@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Bytes to frames and back, one module per protocol: no sockets, no broker, no clock.
+
+pub mod mqtt;

@@ -1,0 +1,32 @@
+//! Why a measurement could not be made.
+
+use std::path::PathBuf;
+
+use crate::client;
+
+/// What stood in the way.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error("cannot read the CPU time or memory of process {pid}: {source}")]
+    Process { pid: String, source: std::io::Error },
+    #[error("process {pid} has no {field} to read")]
+    ProcessField { pid: String, field: &'static str },
+    #[error("idle connections are measured in the broker's memory: give its process id with --pid")]
+    NeedsPid,
+    #[error("a paced run keeps the time in the first 8 bytes of the payload, and --size is {size}")]
+    PayloadTooSmall { size: usize },
+    #[error("cannot start a thread of the generator: {source}")]
+    Thread { source: std::io::Error },
+    #[error("a thread of the generator died")]
+    ThreadDied,
+    #[error("none of the brokers asked for was found; install one of them or name others with --peers")]
+    NoPeers,
+    #[error("cannot prepare {path}: {source}")]
+    Files { path: PathBuf, source: std::io::Error },
+    #[error("cannot start {program}: {source}")]
+    Start { program: PathBuf, source: std::io::Error },
+    #[error("{name} did not take connections within {seconds} s; its last words: {output}")]
+    NotUp { name: String, seconds: u64, output: String },
+}

@@ -1,0 +1,84 @@
+//! What a process on this machine has used, read from `/proc`.
+
+use std::time::Duration;
+
+use crate::Error;
+
+/// A process, named by its id or `self`.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pid: String,
+}
+
+impl Process {
+    pub(crate) fn of(pid: u32) -> Process {
+        Process { pid: pid.to_string() }
+    }
+
+    pub(crate) fn own() -> Process {
+        Process { pid: "self".to_owned() }
+    }
+
+    /// CPU time of all its threads, those that have ended too, in user and kernel. Steps of 10 ms.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Error> {
+        let stat = self.read("stat")?;
+        let ticks = cpu_ticks(&stat).ok_or_else(|| self.lacks("CPU time"))?;
+        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// Memory it occupies, in bytes. Without kernel memory such as socket buffers.
+    pub(crate) fn rss_bytes(&self) -> Result<u64, Error> {
+        let rollup = self.read("smaps_rollup");
+        let found = match &rollup {
+            Ok(text) => kilobytes(text, "Rss:"),
+            Err(_) => kilobytes(&self.read("status")?, "VmRSS:"),
+        };
+        found.map(|kilobytes| kilobytes * 1024).ok_or_else(|| self.lacks("memory"))
+    }
+
+    fn read(&self, file: &str) -> Result<String, Error> {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.pid))
+            .map_err(|source| Error::Process { pid: self.pid.clone(), source })
+    }
+
+    fn lacks(&self, field: &'static str) -> Error {
+        Error::ProcessField { pid: self.pid.clone(), field }
+    }
+}
+
+/// utime and stime: the 12th and 13th field behind the name, which stands in brackets and may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let kernel: u64 = fields.next()?.parse().ok()?;
+    Some(user + kernel)
+}
+
+fn kilobytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_ticks_are_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 5 0 0 0 120 34 0 0 20 0 1 0 3 4 5";
+        assert_eq!(cpu_ticks(stat), Some(154));
+        assert_eq!(cpu_ticks("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_has_used_memory() {
+        assert!(Process::own().rss_bytes().is_ok_and(|bytes| bytes > 100_000));
+        assert!(Process::own().cpu_time().is_ok());
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_named() {
+        let error = Process::of(u32::MAX).cpu_time().expect_err("no such process");
+        assert!(error.to_string().contains("4294967295"));
+    }
+}

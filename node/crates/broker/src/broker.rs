@@ -1,0 +1,290 @@
+//! The broker handle: what every connection and actor of a node shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use metrics::gauge;
+use parking_lot::RwLock;
+use ractor::{Actor, ActorRef};
+use tokio::sync::Semaphore;
+use weir_access::Access;
+use weir_model::{Message, Position, Topic};
+use weir_store::{Detach, Mirror, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
+
+use crate::clock;
+use crate::config::Config;
+use crate::form::{Form, FormId};
+use crate::ledger::Ledger;
+use crate::outbox::{Bell, Limits};
+use crate::realm::Realm;
+use crate::session::Session;
+use crate::session::directory::Directory;
+use crate::supervisor::{Supervise, Supervisor};
+use crate::timers::{self, Timers};
+use crate::topic::{EXACT_SHARDS, Topics};
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the store cannot be read")]
+    Store(#[from] ReadError),
+    #[error("the supervisor does not start: {0}")]
+    Actors(#[from] ractor::SpawnErr),
+}
+
+/// Cheap to clone; the node has one.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+struct Shared {
+    config: Config,
+    limits: Limits,
+    forms: &'static [&'static dyn Form],
+    store: Arc<dyn Store>,
+    access: Arc<Access>,
+    ledger: Ledger,
+    realms: RwLock<HashMap<Arc<str>, Arc<Realm>>>,
+    sessions: Directory,
+    topics: Topics,
+    topic_starts: Vec<AtomicBool>,
+    connections: AtomicU64,
+    wills: Wills,
+    timers: Timers,
+    supervisor: parking_lot::Mutex<Option<ActorRef<Supervise>>>,
+    started_ms: u64,
+}
+
+/// Paces what the broker publishes of its own when many sessions end at once.
+pub struct Wills(Semaphore);
+
+impl Wills {
+    /// Waits for a turn.
+    pub async fn acquire(&self) {
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Gives `turns` new turns, never more than `max` in stock.
+    pub(crate) fn refill(&self, turns: usize, max: usize) {
+        let room = max.saturating_sub(self.0.available_permits());
+        self.0.add_permits(turns.min(room));
+    }
+}
+
+impl Broker {
+    /// Reads the store, puts restored sessions in their places and starts the actors. `forms` is
+    /// what a connection's [`FormId`] points into.
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+        access: Arc<Access>,
+        forms: &'static [&'static dyn Form],
+    ) -> Result<Broker, StartError> {
+        clock::tick();
+        let limits = Limits {
+            bytes_max: config.outbox_bytes_max,
+            bytes_high: config.outbox_bytes_high,
+            messages_max: config.outbox_messages_max,
+            stalled_ms: config.outbox_stalled_ms,
+        };
+        let wills = Wills(Semaphore::new(config.wills_per_second));
+        let broker = Broker(Arc::new(Shared {
+            config,
+            limits,
+            forms,
+            store,
+            access,
+            ledger: Ledger::default(),
+            realms: RwLock::default(),
+            sessions: Directory::default(),
+            topics: Topics::default(),
+            topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
+            connections: AtomicU64::new(0),
+            wills,
+            timers: Timers::default(),
+            supervisor: parking_lot::Mutex::new(None),
+            started_ms: clock::now_ms(),
+        }));
+        broker.realm_or_new(&Arc::from(weir_model::DEFAULT_REALM));
+        let restored = broker.restore().await?;
+        let mut children = Topics::children(&broker);
+        children.extend(Directory::children(&broker));
+        children.push(timers::child(&broker));
+        let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
+        *broker.0.supervisor.lock() = Some(supervisor);
+        broker.settle_restored(restored).await;
+        Ok(broker)
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    pub fn access(&self) -> &Access {
+        &self.0.access
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    pub fn sessions(&self) -> &Directory {
+        &self.0.sessions
+    }
+
+    pub fn topics(&self) -> &Topics {
+        &self.0.topics
+    }
+
+    pub fn form(&self, id: FormId) -> &'static dyn Form {
+        self.0.forms[usize::from(id)]
+    }
+
+    pub fn wills(&self) -> &Wills {
+        &self.0.wills
+    }
+
+    pub fn timers(&self) -> &Timers {
+        &self.0.timers
+    }
+
+    /// A number for a new connection, never given twice and never 0.
+    pub fn next_connection(&self) -> u64 {
+        self.0.connections.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Milliseconds since the start.
+    pub fn uptime(&self) -> Duration {
+        Duration::from_millis(clock::now_ms() - self.0.started_ms)
+    }
+
+    pub fn realm(&self, name: &Arc<str>) -> Option<Arc<Realm>> {
+        self.0.realms.read().get(name).cloned()
+    }
+
+    /// The realm of that name, made on first use.
+    pub fn realm_or_new(&self, name: &Arc<str>) -> Arc<Realm> {
+        if let Some(realm) = self.realm(name) {
+            return realm;
+        }
+        let fresh = || Arc::new(Realm::new(name.clone()));
+        self.0.realms.write().entry(name.clone()).or_insert_with(fresh).clone()
+    }
+
+    pub fn realms(&self) -> Vec<Arc<Realm>> {
+        self.0.realms.read().values().cloned().collect()
+    }
+
+    /// Notes that a topic shard starts; true when it had run before.
+    pub(crate) fn note_topic_start(&self, shard: usize) -> bool {
+        self.0.topic_starts[shard].swap(true, Ordering::AcqRel)
+    }
+
+    /// Rings at every connection: the node stops.
+    pub fn say_goodbye(&self) {
+        for realm in self.realms() {
+            for session in self.sessions().all(&realm.name) {
+                session.outbox.ring(Bell::Shutdown);
+            }
+        }
+    }
+
+    /// Stops the actors. The connections must have ended before; the store is closed by its owner.
+    pub async fn shutdown(&self) {
+        let supervisor = self.0.supervisor.lock().take();
+        if let Some(supervisor) = supervisor {
+            for child in supervisor.get_children() {
+                child.unlink(supervisor.get_cell());
+                child.stop(None);
+            }
+            let _ = supervisor.stop_and_wait(None, Some(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// Refreshes what is measured rather than counted.
+    pub(crate) fn gauge(&self) {
+        let (sessions, connected) = self.sessions().count();
+        gauge!("weir_broker_sessions").set(sessions as f64);
+        gauge!("weir_broker_sessions_connected").set(connected as f64);
+        let retained: usize = self.realms().iter().map(|realm| realm.retained.len()).sum();
+        gauge!("weir_broker_retained_messages").set(retained as f64);
+    }
+
+    async fn restore(&self) -> Result<Vec<Restored>, StartError> {
+        let broker = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut restored = Vec::new();
+            let mirror = Arc::new(Tables(Arc::downgrade(&broker.0)));
+            broker.store().restore(mirror, &mut |session| restored.push(session))?;
+            Ok::<_, ReadError>(restored)
+        });
+        let restored = read.await.map_err(|_| ReadError::Unavailable)??;
+        for row in restored.iter().filter(|row| row.persistent && row.key.kind == SessionKind::Client) {
+            let realm = self.realm_or_new(&row.key.realm);
+            let generation = row.fence.generation;
+            let session = Session::new(row.key.clone(), Some(generation), Some(generation));
+            for (filter, options) in &row.subscriptions {
+                session.note(filter, *options);
+                realm.routes.insert(filter, &session, *options, false);
+            }
+            self.sessions().restore(&session);
+        }
+        Ok(restored)
+    }
+
+    /// Sessions whose connection died with the node before, and what all of them still owe.
+    async fn settle_restored(&self, restored: Vec<Restored>) {
+        let now = clock::unix();
+        for row in restored {
+            if row.persistent && row.detached_at.is_none() {
+                let seconds = |s: u32| Duration::from_secs(u64::from(s));
+                let forever = row.expiry_seconds == u32::MAX;
+                let detach = Detach {
+                    at: now,
+                    sent: row.queue.tail,
+                    expires_at: (!forever).then(|| now.after(seconds(row.expiry_seconds))),
+                    will_at: row.has_will.then(|| now.after(seconds(row.will_delay_seconds))),
+                };
+                self.settle(&row.key, vec![SessionOp::Detach { fence: row.fence, detach }]).await;
+            } else if !row.persistent && row.key.kind == SessionKind::Client && row.fence.generation > 0 {
+                let generation = row.fence.generation;
+                let ops = vec![SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
+                self.settle(&row.key, ops).await;
+            }
+            for entry in row.outbox {
+                self.publish_owed(row.key.clone(), entry);
+            }
+        }
+    }
+
+    async fn settle(&self, key: &SessionKey, ops: Vec<SessionOp>) {
+        let answer = self.submit(vec![Step::Session { key: key.clone(), ops: ops.into() }]).await;
+        for outcome in answer.into_iter().flatten().flatten() {
+            if let weir_store::Outcome::Fired(Some(entry)) = outcome {
+                self.publish_owed(key.clone(), entry);
+            }
+        }
+    }
+}
+
+/// Takes the store's table changes into the realms.
+struct Tables(std::sync::Weak<Shared>);
+
+impl Mirror for Tables {
+    fn retained(&self, realm: &Arc<str>, topic: &Topic, position: Position, message: Option<&Arc<Message>>) {
+        if let Some(shared) = self.0.upgrade() {
+            Broker(shared).realm_or_new(realm).retained.apply(topic, position, message);
+        }
+    }
+}

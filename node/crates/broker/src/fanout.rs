@@ -1,0 +1,276 @@
+//! Fan-out: gives a message to everybody it matched, each wire form encoded once.
+//!
+//! [`Run`] gathers consecutive messages of one publisher to the same receivers and pushes them with
+//! one lock per receiver; [`deliver`] gives one message.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use weir_model::{Message, Qos};
+use weir_store::Delivery;
+
+use crate::broker::Broker;
+use crate::form::{FormId, Marks, Publish};
+use crate::ledger::Loss;
+use crate::outbox::{self, Live, RunFrames};
+use crate::routes::{Matched, Target};
+use crate::session::Session;
+
+/// A run is pushed when it has grown to this many bytes in one form.
+const RUN_BYTES: usize = 32 << 10;
+
+/// Runs of at least this many bytes are shared by their receivers instead of copied to each.
+const SHARED_BYTES: usize = 4 << 10;
+
+/// A run for this many receivers is shared from 1 KiB on.
+const MANY_TARGETS: usize = 8;
+
+/// What makes two receivers take the same bytes.
+#[derive(PartialEq)]
+struct Key {
+    form: FormId,
+    retain: bool,
+    subscription_ids: SmallVec<[u32; 1]>,
+}
+
+/// Frames of one form.
+struct Encoded {
+    key: Key,
+    frames: Vec<u8>,
+    /// The frames once they are shared.
+    shared: Option<Bytes>,
+}
+
+impl Encoded {
+    /// Makes the frames shared if they are large, or many take them.
+    fn share(&mut self, targets: usize) {
+        let from = if targets >= MANY_TARGETS { 1024 } else { SHARED_BYTES };
+        self.shared = match self.frames.len() {
+            len if len < from => None,
+            len if len < self.frames.capacity() / 2 => Some(Bytes::copy_from_slice(&self.frames)),
+            _ => {
+                let fresh = Vec::with_capacity(self.frames.capacity().min(2 * RUN_BYTES));
+                Some(std::mem::replace(&mut self.frames, fresh).into())
+            }
+        };
+    }
+
+    fn as_run(&self) -> RunFrames<'_> {
+        match &self.shared {
+            Some(frames) => RunFrames::Share(frames),
+            None => RunFrames::Copy(&self.frames),
+        }
+    }
+}
+
+/// Consecutive messages for the same receivers.
+#[derive(Default)]
+pub struct Run {
+    matched: Option<Arc<Matched>>,
+    publisher: Option<Arc<Session>>,
+    /// One per form in use; the vectors are kept from run to run.
+    encoded: Vec<Encoded>,
+    in_use: usize,
+    /// For each target its place in `encoded`.
+    places: Vec<u32>,
+    messages: u64,
+    /// QoS 1 and 2 messages of the run.
+    copies: Vec<Arc<Message>>,
+}
+
+impl Run {
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Whether a message for `matched` may join what is gathered.
+    pub fn takes(&self, matched: &Arc<Matched>) -> bool {
+        self.messages == 0 || self.matched.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, matched))
+    }
+
+    /// Whether it should be pushed before more is added.
+    pub fn is_full(&self) -> bool {
+        self.encoded[..self.in_use].iter().any(|e| e.frames.len() >= RUN_BYTES) || self.copies.len() >= 256
+    }
+
+    /// Adds a message; `message` when it is QoS 1 or 2. Returns how many copies it makes.
+    pub fn add(
+        &mut self,
+        broker: &Broker,
+        matched: &Arc<Matched>,
+        publisher: &Arc<Session>,
+        publish: &Publish<'_>,
+        message: Option<Arc<Message>>,
+    ) {
+        if self.messages == 0 {
+            self.start(matched, publisher);
+        }
+        for encoded in &mut self.encoded[..self.in_use] {
+            let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids };
+            broker.form(encoded.key.form).encode(&mut encoded.frames, publish, marks);
+        }
+        self.copies.extend(message);
+        self.messages += 1;
+    }
+
+    fn start(&mut self, matched: &Arc<Matched>, publisher: &Arc<Session>) {
+        self.matched = Some(matched.clone());
+        self.publisher = Some(publisher.clone());
+        self.in_use = 0;
+        self.places.clear();
+        for target in &matched.targets {
+            let Some(target) = target.for_publisher(Some(publisher)) else {
+                self.places.push(u32::MAX);
+                continue;
+            };
+            let form = target.session.form();
+            let same = |e: &Encoded| e.key.form == form && e.key.subscription_ids == target.subscription_ids;
+            let place = self.encoded[..self.in_use].iter().position(same).unwrap_or_else(|| {
+                self.open(Key { form, retain: false, subscription_ids: target.subscription_ids.clone() })
+            });
+            self.places.push(place as u32);
+        }
+    }
+
+    fn open(&mut self, key: Key) -> usize {
+        match self.encoded.get_mut(self.in_use) {
+            Some(encoded) => {
+                encoded.key = key;
+                encoded.frames.clear();
+            }
+            None => self.encoded.push(Encoded { key, frames: Vec::new(), shared: None }),
+        }
+        self.in_use += 1;
+        self.in_use - 1
+    }
+
+    /// A receiver the publisher should wait for before this run is pushed.
+    pub fn pressed_by(&self, limits: &outbox::Limits) -> Option<Arc<Session>> {
+        let matched = self.matched.as_ref()?;
+        let presses = |t: &&Target| t.session.outbox.presses(limits);
+        matched.targets.iter().find(presses).map(|target| target.session.clone())
+    }
+
+    /// Gives the run to all its receivers and empties it. Returns the number of copies.
+    pub fn push(&mut self, broker: &Broker) -> u64 {
+        let (Some(matched), publisher) = (self.matched.take(), self.publisher.take()) else { return 0 };
+        let mut copies = 0;
+        self.encoded[..self.in_use].iter_mut().for_each(|e| e.share(matched.targets.len()));
+        for (target, place) in matched.targets.iter().zip(&self.places) {
+            let Some(target) = target.for_publisher(publisher.as_ref()) else { continue };
+            let Some(encoded) = self.encoded.get(*place as usize) else { continue };
+            copies += self.messages;
+            if !target.session.is_online() || target.session.form() != encoded.key.form {
+                broker.ledger().lost(Loss::Offline, self.messages);
+            } else if self.copies.is_empty() || target.qos == Qos::AtMostOnce {
+                push_frames(broker, &target.session, encoded, self.messages);
+            } else {
+                self.push_copies(broker, target);
+            }
+        }
+        self.messages = 0;
+        self.copies.clear();
+        for encoded in &mut self.encoded {
+            encoded.frames.clear();
+            encoded.shared = None;
+        }
+        self.encoded.truncate(64);
+        copies
+    }
+
+    fn push_copies(&self, broker: &Broker, target: &Target) {
+        for message in &self.copies {
+            let delivery = delivery(message, target, None);
+            let live = Live { delivery, number: None, claim: None };
+            target.session.outbox.push_copy(live, broker.limits(), broker.ledger());
+        }
+    }
+}
+
+fn push_frames(broker: &Broker, session: &Arc<Session>, encoded: &Encoded, messages: u64) {
+    let run = outbox::Run { form: broker.form(session.form()), frames: encoded.as_run(), messages };
+    session.outbox.push_frames(&run, broker.limits(), broker.ledger());
+}
+
+/// The copy a receiver is owed (MQTT-3.3.1-12: RETAIN only as published, where asked).
+pub fn delivery(message: &Arc<Message>, target: &Target, group: Option<weir_model::Filter>) -> Delivery {
+    Delivery {
+        message: message.clone(),
+        qos: message.qos.min(target.qos),
+        retain: message.retain && target.retain_as_published,
+        subscription_ids: target.subscription_ids.clone(),
+        group,
+    }
+}
+
+/// Gives one message to the live receivers whose copy does not go through the store.
+pub fn deliver(broker: &Broker, message: &Arc<Message>, matched: &Matched, publisher: Option<&Arc<Session>>) -> u64 {
+    let mut frames = Frames::default();
+    let mut copies = 0;
+    for target in &matched.targets {
+        let Some(target) = target.for_publisher(publisher) else { continue };
+        let delivery = delivery(message, target, None);
+        if delivery.qos > Qos::AtMostOnce && target.session.stored.is_some() {
+            continue;
+        }
+        copies += 1;
+        frames.push(broker, &target.session, delivery);
+    }
+    copies
+}
+
+/// The wire forms of one message, made when first needed.
+#[derive(Default)]
+pub struct Frames {
+    made: SmallVec<[(Key, Bytes); 2]>,
+}
+
+impl Frames {
+    /// Puts one copy in the outbox of a receiver.
+    pub fn push(&mut self, broker: &Broker, session: &Arc<Session>, delivery: Delivery) {
+        if !session.is_online() {
+            broker.ledger().lost(Loss::Offline, 1);
+        } else if delivery.qos > Qos::AtMostOnce {
+            let live = Live { delivery, number: None, claim: None };
+            session.outbox.push_copy(live, broker.limits(), broker.ledger());
+        } else {
+            let form = broker.form(session.form());
+            let frame = self.frame(broker, session.form(), &delivery);
+            let frames = if frame.len() < 1024 { RunFrames::Copy(frame) } else { RunFrames::Share(frame) };
+            let run = outbox::Run { form, frames, messages: 1 };
+            session.outbox.push_frames(&run, broker.limits(), broker.ledger());
+        }
+    }
+
+    fn frame(&mut self, broker: &Broker, form: FormId, delivery: &Delivery) -> &Bytes {
+        let key =
+            Key { form, retain: delivery.retain, subscription_ids: delivery.subscription_ids.clone() };
+        let at = self.made.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            let mut frame = Vec::new();
+            let marks = Marks { retain: key.retain, subscription_ids: &key.subscription_ids };
+            broker.form(form).encode(&mut frame, &borrowed(&delivery.message), marks);
+            self.made.push((key, frame.into()));
+            self.made.len() - 1
+        });
+        &self.made[at].1
+    }
+}
+
+/// Seconds a message may still live, rounded up; `None` = for ever (MQTT-3.3.2-6).
+pub fn seconds_left(message: &Message) -> Option<u32> {
+    let left = message.expires_at?.since(crate::clock::unix());
+    Some(u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX))
+}
+
+/// A message as a publish, for encoding.
+pub fn borrowed(message: &Message) -> Publish<'_> {
+    Publish {
+        topic: &message.topic,
+        payload: &message.payload,
+        qos: Qos::AtMostOnce,
+        retain: message.retain,
+        expiry_seconds: seconds_left(message),
+        properties: message.properties.clone(),
+    }
+}

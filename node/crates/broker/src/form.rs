@@ -1,0 +1,57 @@
+//! A form: how a message is encoded for one kind of receiver, so that all who take the same form
+//! share one encoded frame. Implemented by the gateway; the broker knows no wire.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_model::{Message, Properties, Qos, Topic, UnixMillis};
+
+/// A publish as it comes in: borrowed, nothing copied yet.
+#[derive(Debug, Clone)]
+pub struct Publish<'a> {
+    /// A valid topic name (`weir_model::topic::check`).
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: Qos,
+    pub retain: bool,
+    /// Seconds it may still live (MQTT-3.3.2.3.3).
+    pub expiry_seconds: Option<u32>,
+    pub properties: Option<Box<Properties>>,
+}
+
+impl Publish<'_> {
+    /// Makes it a message that can be kept and shared: the one copy of its payload.
+    pub fn to_message(&self, topic: Topic, now: UnixMillis) -> Arc<Message> {
+        let expires_at = self
+            .expiry_seconds
+            .map(|seconds| now.after(std::time::Duration::from_secs(u64::from(seconds))));
+        Arc::new(Message {
+            topic,
+            payload: Bytes::copy_from_slice(self.payload),
+            qos: self.qos,
+            retain: self.retain,
+            expires_at,
+            properties: self.properties.clone(),
+        })
+    }
+}
+
+/// What one encoded copy says beside the message.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks<'a> {
+    pub retain: bool,
+    pub subscription_ids: &'a [u32],
+}
+
+/// Encodes QoS 0 copies for one wire form. Every frame tells its own length, so that the oldest can
+/// be dropped from a buffer of many.
+pub trait Form: Send + Sync + 'static {
+    /// Appends one frame that needs no answer.
+    fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>);
+
+    /// Length of the first frame of `frames`, which holds whole frames and is not empty.
+    fn frame_len(&self, frames: &[u8]) -> usize;
+}
+
+/// The place of a form in the list the broker was started with.
+pub type FormId = u8;

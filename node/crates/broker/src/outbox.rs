@@ -1,0 +1,476 @@
+//! The outbox: what waits for one connection, bounded, with one wake-up for many messages.
+//!
+//! Two lanes. Frames are encoded QoS 0 copies, shared or appended; when they grow beyond
+//! `outbox_bytes_max` the oldest go and are counted. Copies are QoS 1 and 2 deliveries that the
+//! connection numbers and encodes itself when its window has room; when they grow beyond
+//! `outbox_messages_max` a clean session is told to end and a persistent one to read its queue.
+//! An idle outbox holds no heap memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use weir_store::Delivery;
+
+use crate::clock;
+use crate::form::Form;
+use crate::ledger::{Ledger, Loss};
+use crate::share::Group;
+
+/// One stretch of copied frames; a new one begins beyond, so that dropping the oldest frees memory.
+const STRETCH_BYTES: usize = 128 << 10;
+
+/// What rings at a connection beside messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bell {
+    /// A newer connection has the session.
+    TakenOver = 1,
+    /// Nothing was heard for one and a half keep-alives.
+    KeepAlive = 2,
+    /// The node stops.
+    Shutdown = 4,
+    /// An administrator ends it.
+    Kick = 8,
+    /// Too many unanswered messages for a clean session.
+    Overrun = 16,
+    /// A commit of this connection has been answered, or rows can be read from its queue.
+    Progress = 32,
+    /// A fault test wants this task to panic.
+    Panic = 64,
+}
+
+/// A delivery that still wants a packet id. `number` is its place in the session's stored queue.
+#[derive(Debug, Clone)]
+pub struct Live {
+    pub delivery: Delivery,
+    pub number: Option<u64>,
+    /// Set when it came by a shared subscription and is not in the session's own queue: whoever
+    /// loses it hands it on.
+    pub claim: Option<Claim>,
+}
+
+/// A shared message held by one member until it is acknowledged.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub group: Arc<Group>,
+    /// Its row in the group's stored queue, if the group keeps one.
+    pub number: Option<u64>,
+    pub handovers: u32,
+}
+
+/// Whole encoded frames, in the order they go to the socket, from `start` on.
+#[derive(Debug)]
+pub struct Chunk {
+    frames: Frames,
+    start: usize,
+}
+
+#[derive(Debug)]
+enum Frames {
+    Copied(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Chunk {
+    /// Bytes of a connection's own making.
+    pub fn copied(frames: Vec<u8>) -> Chunk {
+        Chunk { frames: Frames::Copied(frames), start: 0 }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match &self.frames {
+            Frames::Copied(frames) => &frames[self.start..],
+            Frames::Shared(frames) => &frames[self.start..],
+        }
+    }
+
+    /// The first `n` bytes are written.
+    pub fn advance(&mut self, n: usize) {
+        self.start += n;
+    }
+}
+
+/// What a connection takes at once to write.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub chunks: VecDeque<Chunk>,
+    pub messages: u64,
+    pub bytes: usize,
+}
+
+#[derive(Default)]
+struct Lanes {
+    frames: VecDeque<Chunk>,
+    frame_bytes: usize,
+    frame_messages: u64,
+    copies: VecDeque<Live>,
+    copy_bytes: usize,
+    /// Copies were left out: the stored queue has more than this lane.
+    behind: bool,
+    /// Publishers that wait until this outbox is low again. At most one entry per connection.
+    waiting: SmallVec<[Waker; 1]>,
+}
+
+/// Bounds of an outbox, from the broker's config.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub bytes_max: usize,
+    pub bytes_high: usize,
+    pub messages_max: usize,
+    pub stalled_ms: u64,
+}
+
+/// Frames of one form, pushed at once.
+pub struct Run<'a> {
+    pub form: &'static dyn Form,
+    pub frames: RunFrames<'a>,
+    pub messages: u64,
+}
+
+/// Small runs are copied into each outbox, large ones shared by all of them.
+#[derive(Clone, Copy)]
+pub enum RunFrames<'a> {
+    Copy(&'a [u8]),
+    Share(&'a Bytes),
+}
+
+impl RunFrames<'_> {
+    fn len(&self) -> usize {
+        match self {
+            RunFrames::Copy(frames) => frames.len(),
+            RunFrames::Share(frames) => frames.len(),
+        }
+    }
+}
+
+pub struct Outbox {
+    lanes: Mutex<Lanes>,
+    waker: AtomicWaker,
+    /// Bytes in both lanes; read without the lock to see pressure.
+    bytes: AtomicUsize,
+    /// When the socket last took bytes, or the outbox began to fill ([`clock::now_ms`]).
+    progress_ms: AtomicU64,
+    bells: AtomicU8,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox {
+            lanes: Mutex::new(Lanes::default()),
+            waker: AtomicWaker::new(),
+            bytes: AtomicUsize::new(0),
+            progress_ms: AtomicU64::new(0),
+            bells: AtomicU8::new(0),
+        }
+    }
+}
+
+impl Outbox {
+    /// Appends encoded QoS 0 frames. Full: the oldest frames go first.
+    pub fn push_frames(&self, run: &Run<'_>, limits: &Limits, ledger: &Ledger) {
+        let mut lanes = self.lanes.lock();
+        let was_idle = lanes.is_empty();
+        let new_bytes = run.frames.len();
+        let dropped = lanes.make_room(new_bytes, limits.bytes_max, run.form);
+        if new_bytes > limits.bytes_max {
+            drop(lanes);
+            ledger.lost(Loss::OutboxFull, dropped + run.messages);
+            return;
+        }
+        lanes.append(run.frames);
+        lanes.frame_bytes += new_bytes;
+        lanes.frame_messages += run.messages;
+        self.pushed(lanes, was_idle);
+        ledger.lost(Loss::OutboxFull, dropped);
+    }
+
+    /// Appends a copy that wants a packet id. `stored`: it lies in the session's queue as well.
+    pub fn push_copy(&self, live: Live, limits: &Limits, ledger: &Ledger) {
+        let mut lanes = self.lanes.lock();
+        let was_idle = lanes.is_empty();
+        if lanes.copies.len() >= limits.messages_max {
+            let stored = live.number.is_some();
+            lanes.behind |= stored;
+            drop(lanes);
+            if !stored {
+                ledger.lost(Loss::Overrun, 1);
+                self.ring(Bell::Overrun);
+            }
+            return;
+        }
+        lanes.copy_bytes += live.delivery.message.size_bytes();
+        lanes.copies.push_back(live);
+        self.pushed(lanes, was_idle);
+    }
+
+    fn pushed(&self, lanes: parking_lot::MutexGuard<'_, Lanes>, was_idle: bool) {
+        self.bytes.store(lanes.frame_bytes + lanes.copy_bytes, Ordering::Relaxed);
+        drop(lanes);
+        if was_idle {
+            self.progress_ms.store(clock::now_ms(), Ordering::Relaxed);
+            self.waker.wake();
+        }
+    }
+
+    /// Whether a publisher should wait for this receiver: much is waiting, and its socket lives.
+    pub fn presses(&self, limits: &Limits) -> bool {
+        self.bytes.load(Ordering::Relaxed) > limits.bytes_high
+            && clock::now_ms().saturating_sub(self.progress_ms.load(Ordering::Relaxed)) < limits.stalled_ms
+    }
+
+    /// Registers a publisher to be woken when this outbox is low; false when it already is.
+    pub fn wait_until_low(&self, waker: &Waker, limits: &Limits) -> bool {
+        let mut lanes = self.lanes.lock();
+        if lanes.frame_bytes + lanes.copy_bytes <= limits.bytes_high / 2 {
+            return false;
+        }
+        if !lanes.waiting.iter().any(|known| known.will_wake(waker)) {
+            lanes.waiting.push(waker.clone());
+        }
+        true
+    }
+
+    /// Takes all frames; publishers that waited are woken when both lanes are low.
+    pub fn take_frames(&self, limits: &Limits) -> Taken {
+        if self.bytes.load(Ordering::Relaxed) == 0 {
+            return Taken::default();
+        }
+        let mut lanes = self.lanes.lock();
+        let taken = Taken {
+            chunks: std::mem::take(&mut lanes.frames),
+            messages: std::mem::take(&mut lanes.frame_messages),
+            bytes: std::mem::take(&mut lanes.frame_bytes),
+        };
+        self.taken(lanes, limits);
+        taken
+    }
+
+    /// Takes up to `max` copies in order.
+    pub fn take_copies(&self, max: usize, limits: &Limits, into: &mut Vec<Live>) {
+        if max == 0 || self.bytes.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut lanes = self.lanes.lock();
+        let n = max.min(lanes.copies.len());
+        let start = into.len();
+        into.extend(lanes.copies.drain(..n));
+        let bytes: usize = into[start..].iter().map(|live| live.delivery.message.size_bytes()).sum();
+        lanes.copy_bytes -= bytes.min(lanes.copy_bytes);
+        if lanes.copies.is_empty() {
+            lanes.copies = VecDeque::new();
+            lanes.copy_bytes = 0;
+        }
+        self.taken(lanes, limits);
+    }
+
+    fn taken(&self, mut lanes: parking_lot::MutexGuard<'_, Lanes>, limits: &Limits) {
+        let left = lanes.frame_bytes + lanes.copy_bytes;
+        self.bytes.store(left, Ordering::Relaxed);
+        if left > limits.bytes_high / 2 || lanes.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut lanes.waiting);
+        drop(lanes);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether copies were left out since the last call: the stored queue wants reading.
+    pub fn take_behind(&self) -> bool {
+        std::mem::take(&mut self.lanes.lock().behind)
+    }
+
+    /// The stored queue has rows that were not pushed here.
+    pub fn behind(&self) {
+        self.lanes.lock().behind = true;
+        self.ring(Bell::Progress);
+    }
+
+    /// The queue number of the copy that is next in the lane.
+    pub fn first_number(&self) -> Option<u64> {
+        self.lanes.lock().copies.front().and_then(|live| live.number)
+    }
+
+    /// The socket took bytes.
+    pub fn progressed(&self) {
+        self.progress_ms.store(clock::now_ms(), Ordering::Relaxed);
+    }
+
+    /// The connection's task sleeps until something comes.
+    pub fn register(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
+    pub fn ring(&self, bell: Bell) {
+        self.bells.fetch_or(bell as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Whether `bell` rang since it was last heard.
+    pub fn heard(&self, bell: Bell) -> bool {
+        self.bells.load(Ordering::Acquire) & bell as u8 != 0
+            && self.bells.fetch_and(!(bell as u8), Ordering::AcqRel) & bell as u8 != 0
+    }
+
+    /// Whether any bell waits: one load.
+    pub fn rang(&self) -> bool {
+        self.bells.load(Ordering::Relaxed) != 0
+    }
+
+    /// Empties it for another connection, or for the end: returns the frames lost and the copies.
+    pub fn clear(&self) -> (u64, Vec<Live>) {
+        let mut lanes = self.lanes.lock();
+        let old = std::mem::take(&mut *lanes);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.bells.store(0, Ordering::Release);
+        drop(lanes);
+        old.waiting.into_iter().for_each(Waker::wake);
+        self.waker.wake();
+        (old.frame_messages, old.copies.into())
+    }
+}
+
+impl Lanes {
+    fn is_empty(&self) -> bool {
+        self.frame_bytes == 0 && self.copies.is_empty()
+    }
+
+    fn append(&mut self, run: RunFrames<'_>) {
+        let frames = match (run, self.frames.back_mut()) {
+            (RunFrames::Copy(new), Some(Chunk { frames: Frames::Copied(last), .. }))
+                if last.len() + new.len() <= STRETCH_BYTES =>
+            {
+                return last.extend_from_slice(new);
+            }
+            (RunFrames::Copy(new), _) => Frames::Copied(new.to_vec()),
+            (RunFrames::Share(new), _) => Frames::Shared(new.clone()),
+        };
+        self.frames.push_back(Chunk { frames, start: 0 });
+    }
+
+    /// Drops the oldest frames until `new_bytes` fit; returns how many messages went.
+    fn make_room(&mut self, new_bytes: usize, bytes_max: usize, form: &'static dyn Form) -> u64 {
+        let mut dropped = 0;
+        while self.frame_bytes + new_bytes > bytes_max {
+            let Some(oldest) = self.frames.front_mut() else { break };
+            let freed = form.frame_len(oldest.bytes());
+            oldest.advance(freed);
+            if oldest.bytes().is_empty() {
+                self.frames.pop_front();
+            }
+            self.frame_bytes -= freed;
+            dropped += 1;
+        }
+        self.frame_messages -= dropped;
+        dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::form::{Marks, Publish};
+    use weir_model::{Message, Qos, Topic};
+
+    /// Frames of one length byte and that many bytes.
+    struct Lengths;
+    impl Form for Lengths {
+        fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, _: Marks<'_>) {
+            out.push(publish.payload.len() as u8 + 1);
+            out.extend_from_slice(publish.payload);
+        }
+        fn frame_len(&self, frames: &[u8]) -> usize {
+            frames[0] as usize
+        }
+    }
+    static LENGTHS: Lengths = Lengths;
+
+    fn limits() -> Limits {
+        Limits { bytes_max: 30, bytes_high: 20, messages_max: 2, stalled_ms: 100 }
+    }
+
+    fn push(outbox: &Outbox, payload: &[u8], ledger: &Ledger) {
+        let mut frames = Vec::new();
+        let publish = Publish {
+            topic: "t",
+            payload,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expiry_seconds: None,
+            properties: None,
+        };
+        LENGTHS.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[] });
+        let run = Run { form: &LENGTHS, frames: RunFrames::Copy(&frames), messages: 1 };
+        outbox.push_frames(&run, &limits(), ledger);
+    }
+
+    fn copy(number: Option<u64>) -> Live {
+        let message = Arc::new(Message {
+            topic: Topic::new("t").unwrap(),
+            payload: Bytes::new(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+            properties: None,
+        });
+        let delivery = Delivery {
+            message,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            subscription_ids: SmallVec::new(),
+            group: None,
+        };
+        Live { delivery, number, claim: None }
+    }
+
+    #[test]
+    fn a_full_outbox_drops_the_oldest_qos0_first() {
+        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        for n in 0..8u8 {
+            push(&outbox, &[n; 7], &ledger);
+        }
+        let taken = outbox.take_frames(&limits());
+        let bytes: Vec<u8> = taken.chunks.iter().flat_map(|c| c.bytes().to_vec()).collect();
+        assert_eq!(taken.messages, 3);
+        assert_eq!(bytes.chunks(8).map(|frame| frame[1]).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(ledger.dropped(Loss::OutboxFull), 5);
+    }
+
+    #[test]
+    fn a_frame_larger_than_the_outbox_is_counted_and_not_kept() {
+        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        push(&outbox, &[1; 100], &ledger);
+        assert_eq!(outbox.take_frames(&limits()).messages, 0);
+        assert_eq!(ledger.dropped(Loss::OutboxFull), 1);
+    }
+
+    #[test]
+    fn too_many_copies_end_a_clean_session_and_leave_a_persistent_one_behind() {
+        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        for n in 1..=3 {
+            outbox.push_copy(copy(Some(n)), &limits(), &ledger);
+        }
+        assert!(outbox.take_behind());
+        assert!(!outbox.heard(Bell::Overrun));
+        outbox.push_copy(copy(None), &limits(), &ledger);
+        assert!(outbox.heard(Bell::Overrun));
+        assert_eq!(ledger.dropped(Loss::Overrun), 1);
+    }
+
+    #[test]
+    fn an_emptied_outbox_holds_no_memory() {
+        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        push(&outbox, b"x", &ledger);
+        outbox.push_copy(copy(None), &limits(), &ledger);
+        let mut copies = Vec::new();
+        outbox.take_frames(&limits());
+        outbox.take_copies(10, &limits(), &mut copies);
+        let lanes = outbox.lanes.lock();
+        assert_eq!((lanes.frames.capacity(), lanes.copies.capacity()), (0, 0));
+    }
+}

@@ -1,0 +1,245 @@
+//! What the broker itself publishes: wills, delayed messages, shared messages handed on. The same
+//! door, with an id that is the same at every try.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use weir_model::{Filter, Message, MessageId};
+use weir_store::{Answer, OutboxEntry, Page, RowState, SessionKey, SessionOp, Step};
+
+use super::plan::Plan;
+use crate::broker::Broker;
+use crate::fanout;
+use crate::ledger::Loss;
+use crate::outbox::{Claim, Live};
+use crate::realm::Realm;
+use crate::session::Session;
+
+/// Rows of a queue looked at in one read when shared messages are handed on.
+const PAGE: Page = Page { rows_max: 256, bytes_max: 1 << 20 };
+
+impl Broker {
+    /// Submits steps and waits for the answer; a store that never answers is an empty one.
+    pub async fn submit(&self, steps: Vec<Step>) -> Answer {
+        let (done, answer) = oneshot::channel();
+        self.store().submit(steps, Box::new(move |answer| drop(done.send(answer))));
+        answer.await.unwrap_or_default()
+    }
+
+    /// Publishes a message the broker owes; false when the store did not take it.
+    pub async fn publish(&self, realm: &Arc<Realm>, message: &Arc<Message>, id: Option<MessageId>) -> bool {
+        self.ledger().received.add(1);
+        let matched = realm.routes.find(&message.topic);
+        let mut plan = Box::new(Plan::new(realm, message, &matched, None, id));
+        let steps = std::mem::take(&mut plan.steps);
+        let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
+        let plan = match plan.settle(self, Some(answer)) {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                tracing::warn!(%refusal, "a message of the broker's own was not kept");
+                self.ledger().lost(Loss::StoreRefused, 1);
+                return false;
+            }
+        };
+        let matched = realm.routes.find(&message.topic);
+        let copies = fanout::deliver(self, message, &matched, None) + plan.push(self);
+        self.ledger().accepted.add(1);
+        self.ledger().matched.add(copies);
+        self.ledger().unmatched.add(u64::from(copies == 0));
+        true
+    }
+
+    /// Publishes an outbox entry of a session (its will), then forgets it there.
+    pub fn publish_owed(&self, key: SessionKey, entry: OutboxEntry) {
+        let broker = self.clone();
+        tokio::spawn(async move {
+            let Some(realm) = broker.realm(&key.realm) else { return };
+            broker.wills().acquire().await;
+            if broker.publish(&realm, &entry.message, Some(entry.id)).await {
+                let op = SessionOp::OutboxDone { entry: entry.entry };
+                broker.submit(vec![Step::Session { key, ops: [op].into_iter().collect() }]).await;
+            }
+        });
+    }
+
+    /// Copies a lost connection left in its outbox: shared ones go to other members, ones that lie
+    /// in a stored queue stay there, the rest is lost with its clean session.
+    pub fn hand_on(&self, realm: &Arc<Realm>, from: &Arc<Session>, copies: Vec<Live>) {
+        let mut lost = 0;
+        for live in copies {
+            match live.claim {
+                Some(claim) => self.hand_on_claim(realm, from, live.delivery.message, claim),
+                None if live.number.is_none() => lost += 1,
+                None => {}
+            }
+        }
+        self.ledger().lost(Loss::ConnectionLost, lost);
+    }
+
+    /// A member did not acknowledge a shared message: another one gets it, a bounded number of times.
+    pub fn hand_on_claim(&self, realm: &Arc<Realm>, from: &Arc<Session>, message: Arc<Message>, claim: Claim) {
+        if claim.handovers >= self.config().shared_handovers_max {
+            self.ledger().lost(Loss::SharedUnclaimed, 1);
+            self.group_ack(&claim);
+            return;
+        }
+        let Some(pick) = claim.group.pick(claim.number.is_some(), Some(from)) else {
+            match claim.number {
+                Some(number) => claim.group.unclaim(number),
+                None => self.ledger().lost(Loss::SharedUnclaimed, 1),
+            }
+            return;
+        };
+        let delivery = weir_store::Delivery {
+            qos: message.qos.min(pick.qos),
+            retain: message.retain && pick.retain_as_published,
+            subscription_ids: pick.subscription_ids,
+            group: Some(claim.group.filter.clone()),
+            message,
+        };
+        if pick.session.stored.is_some() {
+            self.move_to_member(realm, claim, pick.session, delivery);
+            return;
+        }
+        let claim = Claim { handovers: claim.handovers + 1, ..claim };
+        pick.session.outbox.push_copy(Live { delivery, number: None, claim: Some(claim) }, self.limits(), self.ledger());
+    }
+
+    /// Puts a shared message in a persistent member's own queue, then takes it out of the group's.
+    fn move_to_member(
+        &self,
+        realm: &Arc<Realm>,
+        claim: Claim,
+        member: Arc<Session>,
+        delivery: weir_store::Delivery,
+    ) {
+        let (broker, realm) = (self.clone(), realm.clone());
+        tokio::spawn(async move {
+            let Some(generation) = member.stored else { return };
+            let enqueue = weir_store::Enqueue { generation, id: None, delivery: delivery.clone() };
+            let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
+            let answer = broker.submit(vec![Step::Session { key: member.key.clone(), ops }]).await;
+            match super::plan::outcome(Some(answer), 0) {
+                Ok(weir_store::Outcome::Enqueued { number, .. }) => {
+                    let live = Live { delivery, number: Some(number), claim: None };
+                    if member.is_online() {
+                        member.outbox.push_copy(live, broker.limits(), broker.ledger());
+                    }
+                    broker.group_ack(&claim);
+                }
+                _ => {
+                    let again = Claim { handovers: claim.handovers + 1, ..claim };
+                    broker.hand_on_claim(&realm, &member, delivery.message, again);
+                }
+            }
+        });
+    }
+
+    /// A shared message was acknowledged, or given up: it leaves the group's queue.
+    pub fn group_ack(&self, claim: &Claim) {
+        if let Some(number) = claim.number {
+            claim.group.unclaim(number);
+            let ops = [SessionOp::GroupAck { number }].into_iter().collect();
+            self.store().submit(vec![Step::Session { key: claim.group.key.clone(), ops }], Box::new(|_| {}));
+        }
+    }
+
+    /// A persistent member has gone: shared messages in its queue go to members that are online.
+    pub fn release_shared(&self, realm: &Arc<Realm>, member: &Arc<Session>) {
+        for group in self.groups_of(realm, member) {
+            if group.pick(true, Some(member)).is_some() {
+                let (broker, realm, member) = (self.clone(), realm.clone(), member.clone());
+                tokio::spawn(async move { broker.move_rows(&realm, &member, &group.filter).await });
+            }
+        }
+    }
+
+    /// A member came: what lies in its groups' queues, or with members that are away, is for it.
+    pub fn collect_shared(&self, realm: &Arc<Realm>, member: &Arc<Session>) {
+        for group in self.groups_of(realm, member) {
+            let (broker, realm, member) = (self.clone(), realm.clone(), member.clone());
+            tokio::spawn(async move {
+                broker.drain_group(&realm, &group).await;
+                let away = |s: &Arc<Session>| !s.is_online() && !Arc::ptr_eq(s, &member);
+                for other in group.members().into_iter().filter(away) {
+                    broker.move_rows(&realm, &other, &group.filter).await;
+                }
+            });
+        }
+    }
+
+    fn groups_of(&self, realm: &Arc<Realm>, member: &Arc<Session>) -> Vec<Arc<crate::share::Group>> {
+        let subscriptions = member.subscriptions();
+        let shared = subscriptions.iter().filter(|(filter, _)| filter.share().is_some());
+        shared.filter_map(|(filter, _)| realm.routes.group(filter)).collect()
+    }
+
+    /// Hands everything in a group's queue to its members.
+    async fn drain_group(&self, realm: &Arc<Realm>, group: &Arc<crate::share::Group>) {
+        let mut after = 0;
+        loop {
+            let Ok(rows) = self.store().read_queue(group.key.clone(), after, PAGE).await else { return };
+            let Some(last) = rows.last() else { return };
+            after = last.number;
+            for row in rows {
+                let RowState::Waiting(delivery) = row.state else { continue };
+                if !group.claim(row.number) {
+                    continue;
+                }
+                let claim = Claim { group: group.clone(), number: Some(row.number), handovers: 0 };
+                match group.pick(true, None) {
+                    Some(pick) if pick.session.stored.is_some() => {
+                        let qos = delivery.message.qos.min(pick.qos);
+                        let delivery = weir_store::Delivery { qos, ..delivery };
+                        self.move_to_member(realm, claim, pick.session, delivery);
+                    }
+                    Some(pick) => {
+                        let live = Live { delivery, number: None, claim: Some(claim) };
+                        pick.session.outbox.push_copy(live, self.limits(), self.ledger());
+                    }
+                    None => return group.unclaim(row.number),
+                }
+            }
+        }
+    }
+
+    /// Moves rows of one group from an absent member's queue to others. QoS 2 rows stay: they may
+    /// have been sent (MQTT-4.8.2-4).
+    async fn move_rows(&self, realm: &Arc<Realm>, from: &Arc<Session>, filter: &Filter) {
+        let mut after = 0;
+        loop {
+            let Ok(rows) = self.store().read_queue(from.key.clone(), after, PAGE).await else { return };
+            let Some(last) = rows.last() else { return };
+            after = last.number;
+            for row in rows {
+                if from.is_online() {
+                    return;
+                }
+                let RowState::Waiting(delivery) = row.state else { continue };
+                if delivery.group.as_ref() == Some(filter) && delivery.qos < weir_model::Qos::ExactlyOnce {
+                    self.move_row(realm, from, filter, row.number, delivery).await;
+                }
+            }
+        }
+    }
+
+    async fn move_row(
+        &self,
+        realm: &Arc<Realm>,
+        from: &Arc<Session>,
+        filter: &Filter,
+        number: u64,
+        delivery: weir_store::Delivery,
+    ) {
+        let (Some(group), Some(generation)) = (realm.routes.group(filter), from.stored) else { return };
+        let id = MessageId::outbox(generation, number);
+        let mut plan = Box::new(Plan::hand_on(&group, &delivery.message, Some(id), Some(from)));
+        let steps = std::mem::take(&mut plan.steps);
+        let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
+        if let Ok(plan) = plan.settle(self, Some(answer)) {
+            plan.push(self);
+            let ops = [SessionOp::GroupAck { number }].into_iter().collect();
+            self.submit(vec![Step::Session { key: from.key.clone(), ops }]).await;
+        }
+    }
+}

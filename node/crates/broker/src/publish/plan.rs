@@ -1,0 +1,293 @@
+//! A plan: what one message owes to the store, and who gets it once the store has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::{SmallVec, smallvec};
+use weir_model::{Message, MessageId, Qos, Reason, Topic, UnixMillis};
+use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
+
+use super::Verdict;
+use crate::broker::Broker;
+use crate::fanout::{self, Frames};
+use crate::ledger::Loss;
+use crate::outbox::{Claim, Live};
+use crate::realm::Realm;
+use crate::routes::{Matched, Target};
+use crate::session::Session;
+use crate::share::Group;
+
+/// What stands before `<seconds>/<topic>` in the name of a delayed publish.
+pub const DELAYED: &str = "$delayed/";
+
+/// One copy and where it goes.
+struct Copy {
+    delivery: Delivery,
+    to: To,
+    /// The step that stores it, and after [`Plan::settle`] its number.
+    step: Option<usize>,
+    number: Option<u64>,
+}
+
+enum To {
+    Session(Arc<Session>),
+    /// A clean member of a group; the group's queue has the message if `step` is set.
+    Member(Arc<Session>, Arc<Group>),
+    /// Nobody is online: it lies in the group's queue.
+    Queue,
+}
+
+#[derive(Default)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    copies: Vec<Copy>,
+    delayed: bool,
+    /// Sessions an earlier round has seen to.
+    covered: Vec<usize>,
+}
+
+
+impl Plan {
+    /// Everything `message` owes.
+    pub fn new(
+        realm: &Realm,
+        message: &Arc<Message>,
+        matched: &Matched,
+        publisher: Option<&Arc<Session>>,
+        id: Option<MessageId>,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        if message.retain {
+            let kept = (!message.payload.is_empty()).then(|| message.clone());
+            let op = TopicOp::Retain { message: kept };
+            plan.steps.push(Step::Topic { realm: realm.name.clone(), topic: message.topic.clone(), op });
+        }
+        for target in matched.targets.iter().filter_map(|t| t.for_publisher(publisher)) {
+            plan.queue(message, target, id);
+        }
+        for group in &matched.groups {
+            plan.share(message, group, id, None);
+        }
+        plan
+    }
+
+    /// Keeps the message until `due`.
+    pub fn delayed(realm: &Realm, message: &Arc<Message>, id: Option<MessageId>, due: UnixMillis) -> Plan {
+        let op = TopicOp::Delay { due, id, message: message.clone() };
+        let step = Step::Topic { realm: realm.name.clone(), topic: message.topic.clone(), op };
+        Plan { steps: vec![step], delayed: true, ..Plan::default() }
+    }
+
+    /// Only what goes to share groups and needs no store.
+    pub fn groups(message: &Arc<Message>, matched: &Matched) -> Plan {
+        let mut plan = Plan::default();
+        if message.qos == Qos::AtMostOnce {
+            for group in &matched.groups {
+                plan.share(message, group, None, None);
+            }
+        }
+        plan
+    }
+
+    /// Hands one shared message to another member than `not`.
+    pub fn hand_on(
+        group: &Arc<Group>,
+        message: &Arc<Message>,
+        id: Option<MessageId>,
+        not: Option<&Arc<Session>>,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        plan.share(message, group, id, not);
+        plan
+    }
+
+    /// What sessions that subscribed since this plan was made are owed.
+    pub fn missing(&self, message: &Arc<Message>, matched: &Matched, publisher: &Arc<Session>) -> Plan {
+        let mut more = Plan::default();
+        let seen = |session: &Arc<Session>| {
+            let address = Arc::as_ptr(session) as usize;
+            self.covered.contains(&address)
+                || self.copies.iter().any(|c| matches!(&c.to, To::Session(s) if Arc::as_ptr(s) as usize == address))
+        };
+        for target in matched.targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
+            if !seen(&target.session) {
+                more.queue(message, target, None);
+            }
+        }
+        more
+    }
+
+    /// Takes over which sessions `earlier` has seen to.
+    pub fn covers(&mut self, earlier: &Plan) {
+        self.covered.extend(&earlier.covered);
+        self.covered.extend(earlier.copies.iter().filter_map(|c| match &c.to {
+            To::Session(session) => Some(Arc::as_ptr(session) as usize),
+            _ => None,
+        }));
+    }
+
+    pub fn is_delayed(&self) -> bool {
+        self.delayed
+    }
+
+    fn queue(&mut self, message: &Arc<Message>, target: &Target, id: Option<MessageId>) {
+        let delivery = fanout::delivery(message, target, None);
+        if let (Some(generation), true) = (target.session.stored, delivery.qos > Qos::AtMostOnce) {
+            self.enqueue(target.session.key.clone(), generation, id, delivery, To::Session(target.session.clone()));
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        key: weir_store::SessionKey,
+        generation: u64,
+        id: Option<MessageId>,
+        delivery: Delivery,
+        to: To,
+    ) {
+        let op = SessionOp::Enqueue(Enqueue { generation, id, delivery: delivery.clone() });
+        self.steps.push(Step::Session { key, ops: smallvec![op] });
+        self.copies.push(Copy { delivery, to, step: Some(self.steps.len() - 1), number: None });
+    }
+
+    fn share(
+        &mut self,
+        message: &Arc<Message>,
+        group: &Arc<Group>,
+        id: Option<MessageId>,
+        not: Option<&Arc<Session>>,
+    ) {
+        let durable = message.qos > Qos::AtMostOnce && group.keeps();
+        let mut delivery = Delivery {
+            message: message.clone(),
+            qos: message.qos,
+            retain: false,
+            subscription_ids: SmallVec::new(),
+            group: Some(group.filter.clone()),
+        };
+        let Some(pick) = group.pick(durable, not) else {
+            if durable {
+                self.enqueue(group.key.clone(), 0, id, delivery, To::Queue);
+            } else {
+                self.copies.push(Copy { delivery, to: To::Queue, step: None, number: None });
+            }
+            return;
+        };
+        delivery.qos = message.qos.min(pick.qos);
+        delivery.retain = message.retain && pick.retain_as_published;
+        delivery.subscription_ids = pick.subscription_ids;
+        let member = To::Member(pick.session.clone(), group.clone());
+        match pick.session.stored {
+            Some(generation) if delivery.qos > Qos::AtMostOnce => {
+                let key = pick.session.key.clone();
+                self.enqueue(key, generation, id, delivery, To::Session(pick.session));
+            }
+            _ if durable && delivery.qos > Qos::AtMostOnce => {
+                self.enqueue(group.key.clone(), 0, id, delivery, member);
+            }
+            _ => self.copies.push(Copy { delivery, to: member, step: None, number: None }),
+        }
+    }
+
+    /// Takes the store's answer: numbers, losses, or why it was refused.
+    pub fn settle(mut self: Box<Self>, broker: &Broker, answer: Option<Answer>) -> Result<Box<Plan>, Refusal> {
+        let answer = answer.ok_or(Refusal::Unknown)?;
+        if let Some(refusal) = answer.iter().find_map(|step| step.as_ref().err()) {
+            return Err(*refusal);
+        }
+        let ledger = broker.ledger();
+        self.copies.retain_mut(|copy| {
+            let Some(step) = copy.step else { return true };
+            match answer.get(step).and_then(|step| step.as_ref().ok()).and_then(|ops| ops.first()) {
+                Some(Outcome::Enqueued { number, dropped }) => {
+                    copy.number = Some(*number);
+                    ledger.stored.add(1);
+                    ledger.lost(Loss::QueueFull, u64::from(*dropped));
+                    true
+                }
+                Some(Outcome::Gone) => {
+                    ledger.lost(Loss::SessionGone, 1);
+                    false
+                }
+                Some(Outcome::QueueFull) => {
+                    ledger.lost(Loss::QueueFull, 1);
+                    false
+                }
+                _ => false,
+            }
+        });
+        Ok(self)
+    }
+
+    /// Gives the live copies to who is online; returns how many copies the plan made.
+    pub fn push(&self, broker: &Broker) -> u64 {
+        let mut frames = Frames::default();
+        for copy in &self.copies {
+            let delivery = copy.delivery.clone();
+            match &copy.to {
+                To::Session(session) if session.is_online() => {
+                    let live = Live { delivery, number: copy.number, claim: None };
+                    session.outbox.push_copy(live, broker.limits(), broker.ledger());
+                }
+                To::Member(session, group) if delivery.qos > Qos::AtMostOnce => {
+                    if let Some(number) = copy.number {
+                        group.claim(number);
+                    }
+                    let claim = Claim { group: group.clone(), number: copy.number, handovers: 0 };
+                    let live = Live { delivery, number: None, claim: Some(claim) };
+                    session.outbox.push_copy(live, broker.limits(), broker.ledger());
+                }
+                To::Member(session, _) => frames.push(broker, session, delivery),
+                To::Queue if copy.number.is_none() => broker.ledger().lost(Loss::SharedUnclaimed, 1),
+                To::Session(_) | To::Queue => {}
+            }
+        }
+        self.copies.len() as u64
+    }
+}
+
+/// The topic a publish is for, and when: `$delayed/<seconds>/<topic>` names both.
+pub fn target(topic: &str, now: UnixMillis, seconds_max: u32) -> Result<(Topic, Option<UnixMillis>), Reason> {
+    let invalid = |_| Reason::TopicInvalid;
+    let Some(rest) = topic.strip_prefix(DELAYED) else {
+        return Ok((Topic::new(topic).map_err(invalid)?, None));
+    };
+    let (seconds, topic) = rest.split_once('/').ok_or(Reason::TopicInvalid)?;
+    let seconds: u32 = seconds.parse().map_err(|_| Reason::TopicInvalid)?;
+    if seconds > seconds_max || weir_model::topic::is_reserved(topic) {
+        return Err(Reason::TopicInvalid);
+    }
+    let due = now.after(Duration::from_secs(u64::from(seconds)));
+    Ok((Topic::new(topic).map_err(invalid)?, Some(due)))
+}
+
+/// The first outcome of one step of an answer.
+pub fn outcome(answer: Option<Answer>, step: usize) -> Result<Outcome, Refusal> {
+    let ops = answer.and_then(|answer| answer.into_iter().nth(step)).ok_or(Refusal::Unknown)??;
+    ops.into_iter().next().ok_or(Refusal::Unknown)
+}
+
+/// What a publisher hears of a refusal.
+pub fn verdict(refusal: Refusal) -> Verdict {
+    match refusal {
+        Refusal::DiskFull | Refusal::QueueRefuses => Verdict::Refused(Reason::Quota),
+        Refusal::Unavailable => Verdict::Refused(Reason::Busy),
+        Refusal::NotOwner => Verdict::Refused(Reason::NotAuthorized),
+        Refusal::Fenced | Refusal::Unknown => Verdict::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delayed_topic_names_its_seconds_and_its_target() {
+        let now = UnixMillis(1_000);
+        let (topic, due) = target("$delayed/5/a/b", now, 100).unwrap();
+        assert_eq!((topic.as_str(), due), ("a/b", Some(UnixMillis(6_000))));
+        for bad in ["$delayed/x/a", "$delayed/5", "$delayed/101/a", "$delayed/5/", "$delayed/5/$SYS/a"] {
+            assert!(target(bad, now, 100).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! A realm: a name space of topics. Clients of two realms never meet.
+
+use std::sync::Arc;
+
+use crate::retained::Retained;
+use crate::routes::Routes;
+
+#[derive(Default)]
+pub struct Realm {
+    pub name: Arc<str>,
+    pub routes: Routes,
+    pub retained: Retained,
+}
+
+impl Realm {
+    pub fn new(name: Arc<str>) -> Realm {
+        Realm { name, ..Realm::default() }
+    }
+}

@@ -1,0 +1,178 @@
+//! The directory: every session of this node by its client id. One client id lives once.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use ractor::Actor;
+use weir_model::Reason;
+use weir_store::{Fence, QueueEnds, Will};
+
+use super::Session;
+use super::shard::{ShardActor, ShardMsg};
+use crate::broker::Broker;
+use crate::form::FormId;
+use crate::realm::Realm;
+use crate::supervisor::{ChildSpec, Slot};
+
+/// Session shards of a node; a client id belongs to one.
+const SHARDS: usize = 16;
+
+type Table = HashMap<(Arc<str>, Arc<str>), Arc<Session>>;
+
+#[derive(Default)]
+/// The table of one shard, which outlives its actor.
+pub struct Shard {
+    pub(super) table: Mutex<Table>,
+    slot: Slot<ShardMsg>,
+}
+
+pub struct Directory {
+    hasher: hashbrown::DefaultHashBuilder,
+    shards: Vec<Arc<Shard>>,
+}
+
+/// What a new connection asks for.
+#[derive(Clone)]
+pub struct Request {
+    pub realm: Arc<Realm>,
+    pub client_id: Arc<str>,
+    pub user_id: Option<Arc<str>>,
+    pub clean_start: bool,
+    /// How long the session outlives the connection; 0 = not at all, `u32::MAX` = for ever.
+    pub expiry_seconds: u32,
+    pub will: Option<Will>,
+    pub keep_alive_ms: u32,
+    pub form: FormId,
+    /// Unique among the connections of this process, never 0.
+    pub connection: u64,
+}
+
+/// The session a connection was given.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub session: Arc<Session>,
+    /// Its right to write, if it has a row in the store.
+    pub fence: Option<Fence>,
+    pub present: bool,
+    pub queue: QueueEnds,
+    /// QoS 2 packet ids received and not released.
+    pub received: Vec<u16>,
+}
+
+/// How a connection ended.
+#[derive(Clone)]
+pub struct Closing {
+    pub realm: Arc<Realm>,
+    pub session: Arc<Session>,
+    pub connection: u64,
+    pub fence: Option<Fence>,
+    /// Whether the will fires: everything but a DISCONNECT with reason 0 (MQTT-3.14.4-3).
+    pub will: bool,
+    pub will_delay_seconds: u32,
+    pub expiry_seconds: u32,
+    /// Deliveries up to this number were sent.
+    pub sent: u64,
+}
+
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory {
+            hasher: hashbrown::DefaultHashBuilder::default(),
+            shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+        }
+    }
+}
+
+impl Directory {
+    fn shard(&self, client_id: &str) -> &Arc<Shard> {
+        use std::hash::BuildHasher;
+        &self.shards[self.hasher.hash_one(client_id) as usize % SHARDS]
+    }
+
+    /// Opens a session for a connection; whoever had it is told.
+    pub async fn open(&self, request: Request) -> Result<Opened, Reason> {
+        let shard = self.shard(&request.client_id);
+        let request = Arc::new(request);
+        let answer = shard.slot.call(|reply| ShardMsg::Open { request: request.clone(), reply }).await;
+        answer.unwrap_or(Err(Reason::Unavailable))
+    }
+
+    /// A connection has ended. Returns when its session is detached or over.
+    pub async fn close(&self, closing: Closing) {
+        let shard = self.shard(closing.session.client_id());
+        let closing = Arc::new(closing);
+        let _ = shard.slot.call(|reply| ShardMsg::Close { closing: closing.clone(), reply }).await;
+    }
+
+    /// The will delay of a detached session is over.
+    pub(crate) async fn fire_will(&self, key: &weir_store::SessionKey, generation: u64) {
+        let message = |reply| ShardMsg::FireWill { key: key.clone(), generation, reply };
+        let _ = self.shard(&key.name).slot.call(message).await;
+    }
+
+    /// A detached session has expired.
+    pub(crate) async fn expire(&self, key: &weir_store::SessionKey, fence: Fence) {
+        let message = |reply| ShardMsg::Expire { key: key.clone(), fence, reply };
+        let _ = self.shard(&key.name).slot.call(message).await;
+    }
+
+    /// Moves the keep-alive wheels of all shards.
+    pub(crate) fn tick(&self) {
+        for shard in &self.shards {
+            shard.slot.cast(ShardMsg::Tick);
+        }
+    }
+
+    pub fn find(&self, realm: &Arc<str>, client_id: &Arc<str>) -> Option<Arc<Session>> {
+        self.shard(client_id).table.lock().get(&(realm.clone(), client_id.clone())).cloned()
+    }
+
+    /// Puts a restored session in its place.
+    pub(crate) fn restore(&self, session: &Arc<Session>) {
+        let key = (session.key.realm.clone(), session.key.name.clone());
+        self.shard(session.client_id()).table.lock().insert(key, session.clone());
+    }
+
+    /// Every session of a realm, connected or not.
+    pub fn all(&self, realm: &Arc<str>) -> Vec<Arc<Session>> {
+        let of_realm = |shard: &Arc<Shard>| {
+            let table = shard.table.lock();
+            table.iter().filter(|((r, _), _)| r == realm).map(|(_, s)| s.clone()).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(of_realm).collect()
+    }
+
+    /// Sessions known, and those with a connection.
+    pub fn count(&self) -> (usize, usize) {
+        let count = |shard: &Arc<Shard>| {
+            let table = shard.table.lock();
+            (table.len(), table.values().filter(|s| s.is_online()).count())
+        };
+        self.shards.iter().map(count).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+
+    pub(crate) fn children(broker: &Broker) -> Vec<ChildSpec> {
+        (0..SHARDS)
+            .map(|index| {
+                let broker = broker.clone();
+                let start = move |supervisor| {
+                    let (broker, shard) = (broker.clone(), broker.sessions().shards[index].clone());
+                    let started = async move {
+                        let (actor, _) =
+                            Actor::spawn_linked(None, ShardActor, (broker, shard.clone()), supervisor).await?;
+                        shard.slot.set(actor.clone());
+                        Ok(actor.get_cell())
+                    };
+                    Box::pin(started) as futures_util::future::BoxFuture<'static, _>
+                };
+                ChildSpec { kind: "session_shard", start: Arc::new(start) }
+            })
+            .collect()
+    }
+
+    /// Makes a shard panic, for the supervision tests.
+    pub fn panic(&self, shard: usize) {
+        self.shards[shard % SHARDS].slot.cast(ShardMsg::Panic);
+    }
+}

@@ -1,0 +1,310 @@
+//! One session shard: opens and closes the sessions of its client ids, one after the other, so that
+//! a client id lives once; keeps their keep-alive wheel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::oneshot;
+use weir_model::Reason;
+use weir_store::{
+    Detach, Fence, Open, Outcome, OutboxEntry, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step,
+};
+
+use super::Session;
+use super::directory::{Closing, Opened, Request, Shard};
+use super::wheel::Wheel;
+use crate::broker::Broker;
+use crate::clock;
+use crate::ledger::Loss;
+use crate::outbox::Bell;
+
+pub struct ShardActor;
+
+pub enum ShardMsg {
+    Open { request: Arc<Request>, reply: oneshot::Sender<Result<Opened, Reason>> },
+    Close { closing: Arc<Closing>, reply: oneshot::Sender<()> },
+    FireWill { key: SessionKey, generation: u64, reply: oneshot::Sender<()> },
+    Expire { key: SessionKey, fence: Fence, reply: oneshot::Sender<()> },
+    Tick,
+    Panic,
+}
+
+pub struct State {
+    broker: Broker,
+    shard: Arc<Shard>,
+    wheel: Wheel,
+}
+
+impl Actor for ShardActor {
+    type Msg = ShardMsg;
+    type State = State;
+    type Arguments = (Broker, Arc<Shard>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<ShardMsg>,
+        (broker, shard): (Broker, Arc<Shard>),
+    ) -> Result<State, ActorProcessingErr> {
+        let mut wheel = Wheel::new(clock::now_ms());
+        for session in shard.table.lock().values().filter(|s| s.is_online()) {
+            wheel.watch(session, session.connection());
+        }
+        Ok(State { broker, shard, wheel })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<ShardMsg>,
+        message: ShardMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMsg::Open { request, reply } => {
+                let _ = reply.send(state.open(&request).await);
+            }
+            ShardMsg::Close { closing, reply } => {
+                state.close(&closing).await;
+                let _ = reply.send(());
+            }
+            ShardMsg::FireWill { key, generation, reply } => {
+                if state.get(&key).is_none_or(|s| !s.is_online()) {
+                    state.fire(&key, generation, SmallVec::new()).await;
+                }
+                let _ = reply.send(());
+            }
+            ShardMsg::Expire { key, fence, reply } => {
+                state.expire(&key, fence).await;
+                let _ = reply.send(());
+            }
+            ShardMsg::Tick => {
+                for silent in state.wheel.turn(clock::now_ms()) {
+                    silent.outbox.ring(Bell::KeepAlive);
+                }
+            }
+            ShardMsg::Panic => panic!("a fault test asked this session shard to panic"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn get(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.shard.table.lock().get(&(key.realm.clone(), key.name.clone())).cloned()
+    }
+
+    fn put(&self, session: &Arc<Session>) {
+        let key = (session.key.realm.clone(), session.key.name.clone());
+        self.shard.table.lock().insert(key, session.clone());
+    }
+
+    /// Takes a session out unless another one has its place.
+    fn remove(&self, session: &Arc<Session>) {
+        let key = (session.key.realm.clone(), session.key.name.clone());
+        let mut table = self.shard.table.lock();
+        if table.get(&key).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            table.remove(&key);
+        }
+    }
+
+    async fn open(&mut self, request: &Request) -> Result<Opened, Reason> {
+        let key = SessionKey {
+            realm: request.realm.name.clone(),
+            kind: SessionKind::Client,
+            name: request.client_id.clone(),
+        };
+        let existing = self.get(&key);
+        let persistent = request.expiry_seconds > 0;
+        let in_store =
+            persistent || request.will.is_some() || existing.as_ref().is_some_and(|s| s.row.is_some());
+        let opened = match in_store {
+            true => Some(self.open_row(&key, request, existing.as_ref()).await?),
+            false => None,
+        };
+        let resumed = opened.as_ref().is_some_and(|opened| opened.present);
+        let session = match existing {
+            Some(existing) if resumed && existing.stored.is_some() => existing,
+            existing => {
+                if let Some(old) = existing {
+                    self.replace(request, &old).await;
+                }
+                let row = opened.as_ref().map(|opened| opened.fence.generation);
+                Session::new(key, row.filter(|_| persistent || resumed), row)
+            }
+        };
+        self.put(&session);
+        if let Some(opened) = &opened
+            && session.subscription_count() == 0
+        {
+            let _ = self.broker.topics().subscribe(&request.realm, &session, &opened.subscriptions).await;
+        }
+        Ok(self.attach(request, session, opened))
+    }
+
+    fn attach(
+        &mut self,
+        request: &Request,
+        session: Arc<Session>,
+        opened: Option<Box<weir_store::Opened>>,
+    ) -> Opened {
+        let (lost, copies) = session.attach(request.connection, request.form, request.keep_alive_ms);
+        self.broker.ledger().lost(Loss::ConnectionLost, lost);
+        self.broker.hand_on(&request.realm, &session, copies);
+        let at_once = request.will.as_ref().is_some_and(|will| will.delay_seconds == 0);
+        session.set_will_at_once(at_once);
+        self.wheel.watch(&session, request.connection);
+        if let Some(entry) = opened.as_ref().and_then(|opened| opened.fired.clone()) {
+            self.broker.publish_owed(session.key.clone(), entry);
+        }
+        let resumed = opened.as_ref().is_some_and(|opened| opened.present);
+        if session.stored.is_some() {
+            self.broker.collect_shared(&request.realm, &session);
+        }
+        Opened {
+            fence: opened.as_ref().map(|o| o.fence),
+            present: resumed,
+            queue: opened.as_ref().map_or(QueueEnds { head: 1, ..QueueEnds::default() }, |o| o.queue),
+            received: opened.map(|o| o.received).unwrap_or_default(),
+            session,
+        }
+    }
+
+    /// Another session takes this client id's place.
+    async fn replace(&self, request: &Request, old: &Arc<Session>) {
+        old.outbox.ring(Bell::TakenOver);
+        let _ = self.broker.topics().leave(&request.realm, old).await;
+    }
+
+    async fn open_row(
+        &self,
+        key: &SessionKey,
+        request: &Request,
+        existing: Option<&Arc<Session>>,
+    ) -> Result<Box<weir_store::Opened>, Reason> {
+        let mut ops: SmallVec<[SessionOp; 1]> = SmallVec::new();
+        let fires_now = existing.filter(|s| s.is_online() && s.has_will_at_once() && !request.clean_start);
+        if let Some(generation) = fires_now.and_then(|s| s.row) {
+            ops.push(SessionOp::FireWill { generation });
+        }
+        ops.push(SessionOp::Open(Open {
+            user_id: request.user_id.clone(),
+            clean_start: request.clean_start || existing.is_some_and(|s| s.stored.is_none()),
+            persistent: request.expiry_seconds > 0,
+            expiry_seconds: request.expiry_seconds,
+            will: request.will.clone(),
+        }));
+        let answer = self.broker.submit(vec![Step::Session { key: key.clone(), ops }]).await;
+        let outcomes = answer.into_iter().next().unwrap_or(Err(Refusal::Unknown)).map_err(|r| match r {
+            Refusal::NotOwner => Reason::ClientId,
+            Refusal::DiskFull => Reason::Quota,
+            _ => Reason::Unavailable,
+        })?;
+        let mut opened = None;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Opened(found) => opened = Some(found),
+                Outcome::Fired(Some(entry)) => self.broker.publish_owed(key.clone(), entry),
+                _ => {}
+            }
+        }
+        opened.ok_or(Reason::Unavailable)
+    }
+
+    async fn close(&self, closing: &Closing) {
+        let session = &closing.session;
+        if !session.detach(closing.connection) {
+            return;
+        }
+        let (lost, copies) = session.outbox.clear();
+        self.broker.ledger().lost(Loss::ConnectionLost, lost);
+        self.broker.hand_on(&closing.realm, session, copies);
+        if closing.expiry_seconds == 0 || session.stored.is_none() {
+            self.end(closing).await;
+        } else {
+            self.detach(closing).await;
+            self.broker.release_shared(&closing.realm, session);
+        }
+    }
+
+    /// The session ends with its connection; its will fires now (MQTT-3.1.3-9).
+    async fn end(&self, closing: &Closing) {
+        let session = &closing.session;
+        if let (Some(generation), Some(fence)) = (session.row, closing.fence) {
+            let end = SessionOp::End { generation, fence: Some(fence.fence) };
+            match closing.will {
+                true => self.fire(&session.key, generation, smallvec![end]).await,
+                false => self.submit(&session.key, smallvec![SessionOp::ClearWill { fence }, end]).await,
+            };
+        }
+        self.remove(session);
+        let _ = self.broker.topics().leave(&closing.realm, session).await;
+    }
+
+    /// The session outlives its connection.
+    async fn detach(&self, closing: &Closing) {
+        let (session, Some(fence)) = (&closing.session, closing.fence) else { return };
+        let at = clock::unix();
+        let seconds = |s: u32| Duration::from_secs(u64::from(s));
+        let forever = closing.expiry_seconds == u32::MAX;
+        let waits = closing.will && closing.will_delay_seconds > 0;
+        let detach = Detach {
+            at,
+            sent: closing.sent,
+            expires_at: (!forever).then(|| at.after(seconds(closing.expiry_seconds))),
+            will_at: waits.then(|| at.after(seconds(closing.will_delay_seconds))),
+        };
+        let detach = SessionOp::Detach { fence, detach };
+        if closing.will && !waits {
+            self.fire(&session.key, fence.generation, smallvec![detach]).await;
+        } else if closing.will {
+            self.submit(&session.key, smallvec![detach]).await;
+        } else {
+            self.submit(&session.key, smallvec![SessionOp::ClearWill { fence }, detach]).await;
+        }
+    }
+
+    async fn expire(&self, key: &SessionKey, fence: Fence) {
+        let session = self.get(key);
+        if session.as_ref().is_some_and(|s| s.is_online()) {
+            return;
+        }
+        let end = SessionOp::End { generation: fence.generation, fence: Some(fence.fence) };
+        if self.fire(key, fence.generation, smallvec![end]).await
+            && let Some(session) = session
+            && let Some(realm) = self.broker.realm(&key.realm)
+        {
+            self.remove(&session);
+            let _ = self.broker.topics().leave(&realm, &session).await;
+        }
+    }
+
+    /// Moves the will to the outbox, together with `more`, and publishes it.
+    async fn fire(&self, key: &SessionKey, generation: u64, more: SmallVec<[SessionOp; 1]>) -> bool {
+        let mut ops: SmallVec<[SessionOp; 1]> = smallvec![SessionOp::FireWill { generation }];
+        ops.extend(more);
+        self.submit(key, ops).await
+    }
+
+    /// Submits ops for one session and publishes the wills they fired.
+    async fn submit(&self, key: &SessionKey, ops: SmallVec<[SessionOp; 1]>) -> bool {
+        let answer = self.broker.submit(vec![Step::Session { key: key.clone(), ops }]).await;
+        match answer.into_iter().next() {
+            Some(Ok(outcomes)) => {
+                let fired = |outcome| match outcome {
+                    Outcome::Fired(entry) => entry,
+                    _ => None,
+                };
+                for entry in outcomes.into_iter().filter_map(fired) {
+                    let entry: OutboxEntry = entry;
+                    self.broker.publish_owed(key.clone(), entry);
+                }
+                true
+            }
+            refused => {
+                tracing::warn!(client_id = %key.name, ?refused, "the end of a session was not written");
+                false
+            }
+        }
+    }
+}

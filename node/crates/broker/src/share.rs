@@ -1,0 +1,148 @@
+//! A share group: the sessions that share one filter; each message goes to one of them.
+//!
+//! QoS 0 goes to the next member with a connection. QoS 1 and 2 (`guarantees.md` 8): as soon as a
+//! member is persistent, the message lies in the store, in the queue of the member picked or, with
+//! nobody online, in the group's own queue. What a lost member had not acknowledged is handed on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashSet;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use weir_model::{Filter, Qos};
+use weir_store::{SessionKey, SessionKind, SubscriptionOptions};
+
+use crate::routes::members::Member;
+use crate::session::Session;
+
+pub struct Group {
+    /// The whole shared filter.
+    pub filter: Filter,
+    /// Its queue in the store.
+    pub key: SessionKey,
+    members: RwLock<Vec<Member>>,
+    next: AtomicUsize,
+    /// Rows of its queue that a member holds right now.
+    claimed: Mutex<HashSet<u64>>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Group").field(&self.filter).finish()
+    }
+}
+
+/// Who gets a message.
+pub struct Pick {
+    pub session: Arc<Session>,
+    pub qos: Qos,
+    pub retain_as_published: bool,
+    pub subscription_ids: SmallVec<[u32; 1]>,
+}
+
+impl Group {
+    pub fn new(filter: Filter, realm: Arc<str>) -> Arc<Group> {
+        let key = SessionKey { realm, kind: SessionKind::Group, name: filter.clone().into() };
+        Arc::new(Group { filter, key, members: RwLock::new(Vec::new()), next: AtomicUsize::new(0), claimed: Mutex::default() })
+    }
+
+    pub fn join(&self, session: &Arc<Session>, options: SubscriptionOptions) {
+        let mut members = self.members.write();
+        match members.iter_mut().find(|m| Arc::ptr_eq(&m.session, session)) {
+            Some(member) => member.options = options,
+            None => members.push(Member { session: session.clone(), options }),
+        }
+    }
+
+    /// Takes a member out; true when nobody is left.
+    pub fn leave(&self, session: &Arc<Session>) -> bool {
+        let mut members = self.members.write();
+        members.retain(|m| !Arc::ptr_eq(&m.session, session));
+        members.is_empty()
+    }
+
+    /// The next member with a connection, in turn; a persistent one first if `durable`, and never
+    /// `not` (the one that was just lost).
+    pub fn pick(&self, durable: bool, not: Option<&Arc<Session>>) -> Option<Pick> {
+        let members = self.members.read();
+        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        let in_turn = || (0..members.len()).map(|i| &members[(start + i) % members.len()]);
+        let fit = |m: &&Member| m.session.is_online() && not.is_none_or(|not| !Arc::ptr_eq(not, &m.session));
+        let stored = |m: &&Member| m.session.stored.is_some();
+        let member = match durable {
+            true => in_turn().filter(fit).find(stored).or_else(|| in_turn().find(fit)),
+            false => in_turn().find(fit),
+        }?;
+        Some(Pick {
+            session: member.session.clone(),
+            qos: member.options.qos,
+            retain_as_published: member.options.retain_as_published,
+            subscription_ids: member.options.subscription_id.into_iter().collect(),
+        })
+    }
+
+    /// Whether a member outlives its connection, so that the group keeps messages for it.
+    pub fn keeps(&self) -> bool {
+        self.members.read().iter().any(|m| m.session.stored.is_some() && m.options.qos > Qos::AtMostOnce)
+    }
+
+    /// Takes a row of the queue for a member; false when one has it.
+    pub fn claim(&self, number: u64) -> bool {
+        self.claimed.lock().insert(number)
+    }
+
+    /// The row is free, or gone.
+    pub fn unclaim(&self, number: u64) {
+        self.claimed.lock().remove(&number);
+    }
+
+    /// The members, for handing on what one of them left behind.
+    pub fn members(&self) -> Vec<Arc<Session>> {
+        self.members.read().iter().map(|m| m.session.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(name: &str, stored: bool, online: bool) -> Arc<Session> {
+        let key = SessionKey { realm: "r".into(), kind: SessionKind::Client, name: name.into() };
+        let session = Session::new(key, stored.then_some(1), None);
+        if online {
+            session.attach(1, 0, 0);
+        }
+        session
+    }
+
+    fn group(members: &[&Arc<Session>]) -> Arc<Group> {
+        let group = Group::new(Filter::new("$share/g/t").unwrap(), "r".into());
+        for session in members {
+            let options = SubscriptionOptions { qos: Qos::AtLeastOnce, ..SubscriptionOptions::default() };
+            group.join(session, options);
+        }
+        group
+    }
+
+    #[test]
+    fn members_are_picked_in_turn_and_never_offline_ones() {
+        let (a, b, c) = (session("a", false, true), session("b", false, false), session("c", false, true));
+        let group = group(&[&a, &b, &c]);
+        let picked: Vec<_> =
+            (0..6).map(|_| group.pick(false, None).unwrap().session.client_id().to_string()).collect();
+        assert!(!picked.contains(&"b".to_string()));
+        assert!(picked.iter().filter(|name| *name == "a").count() >= 2);
+        assert!(picked.iter().filter(|name| *name == "c").count() >= 2);
+    }
+
+    #[test]
+    fn a_durable_message_prefers_a_persistent_member() {
+        let (a, b) = (session("a", false, true), session("b", true, true));
+        let group = group(&[&a, &b]);
+        for _ in 0..4 {
+            assert_eq!(&**group.pick(true, None).unwrap().session.client_id(), "b");
+        }
+        assert_eq!(&**group.pick(true, Some(&b)).unwrap().session.client_id(), "a");
+    }
+}

@@ -1,0 +1,135 @@
+//! The timers actor: moves the coarse clock and the keep-alive wheels, asks the store what is due,
+//! and publishes `$SYS`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use weir_store::{Due, Step, TopicOp};
+
+use crate::broker::Broker;
+use crate::clock;
+use crate::supervisor::{ChildSpec, Slot};
+use crate::sys;
+
+/// The coarse clock's step.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The store is asked for due timers every so many ticks.
+const DUE_TICKS: u64 = 2;
+
+/// Timers taken up at once; more follow in the next round.
+const DUE_MAX: usize = 1024;
+
+pub struct TimersActor;
+
+pub enum TimersMsg {
+    Tick,
+    Panic,
+}
+
+pub struct State {
+    broker: Broker,
+    ticks: u64,
+    ticker: tokio::task::JoinHandle<()>,
+    due: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.ticker.abort();
+    }
+}
+
+impl Actor for TimersActor {
+    type Msg = TimersMsg;
+    type State = State;
+    type Arguments = Broker;
+
+    async fn pre_start(&self, myself: ActorRef<TimersMsg>, broker: Broker) -> Result<State, ActorProcessingErr> {
+        let ticker = tokio::spawn(async move {
+            let mut interval = tokio::time::interval(TICK);
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+            loop {
+                interval.tick().await;
+                if myself.send_message(TimersMsg::Tick).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(State { broker, ticks: 0, ticker, due: None })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<TimersMsg>,
+        message: TimersMsg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            TimersMsg::Tick => state.tick(),
+            TimersMsg::Panic => panic!("a fault test asked the timers to panic"),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn tick(&mut self) {
+        clock::tick();
+        self.ticks += 1;
+        let per_second = self.broker.config().wills_per_second;
+        self.broker.wills().refill(per_second.div_ceil(10), per_second.max(1));
+        self.broker.sessions().tick();
+        if self.ticks.is_multiple_of(10) {
+            self.broker.gauge();
+        }
+        let interval = self.broker.config().sys_interval_seconds;
+        if interval > 0 && (self.ticks == 1 || self.ticks.is_multiple_of(interval * 10)) {
+            sys::publish(&self.broker);
+        }
+        let idle = self.due.as_ref().is_none_or(|running| running.is_finished());
+        if idle && self.ticks.is_multiple_of(DUE_TICKS) {
+            self.due = Some(tokio::spawn(run_due(self.broker.clone())));
+        }
+    }
+}
+
+/// Deals with everything due; what fails is due again in the next round.
+async fn run_due(broker: Broker) {
+    let due = match broker.store().due(clock::unix(), DUE_MAX).await {
+        Ok(due) => due,
+        Err(error) => return tracing::warn!(%error, "timers cannot be read"),
+    };
+    for timer in due {
+        match timer {
+            Due::Will { key, generation } => broker.sessions().fire_will(&key, generation).await,
+            Due::Expiry { key, fence } => broker.sessions().expire(&key, fence).await,
+            Due::Delayed { realm, entry } => {
+                let space = broker.realm_or_new(&realm);
+                if broker.publish(&space, &entry.message, Some(entry.id)).await {
+                    let op = TopicOp::Delayed { entry: entry.entry };
+                    broker.submit(vec![Step::Topic { realm, topic: entry.message.topic.clone(), op }]).await;
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn child(broker: &Broker) -> ChildSpec {
+    let broker = broker.clone();
+    let start = move |supervisor| {
+        let broker = broker.clone();
+        let started = async move {
+            let (actor, _) = Actor::spawn_linked(None, TimersActor, broker.clone(), supervisor).await?;
+            broker.timers().set(actor.clone());
+            Ok(actor.get_cell())
+        };
+        Box::pin(started) as BoxFuture<'static, _>
+    };
+    ChildSpec { kind: "timers", start: Arc::new(start) }
+}
+
+/// The handle of the timers actor.
+pub type Timers = Slot<TimersMsg>;

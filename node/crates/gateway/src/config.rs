@@ -1,0 +1,44 @@
+//! The `[gateway]` section: what a connection may cost and ask.
+
+use serde::{Deserialize, Serialize};
+
+/// Limits of connections and of MQTT.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Milliseconds a client has to send its CONNECT.
+    pub connect_timeout_ms: u64,
+    /// Most bytes of a CONNECT packet.
+    pub connect_bytes_max: usize,
+    /// Most bytes of any other packet, told to MQTT 5 clients as maximum packet size.
+    pub packet_bytes_max: usize,
+    /// Longest keep-alive granted, in seconds; a client that asks for more, or for none, is told
+    /// this one (server keep-alive). 0 = whatever the client asks.
+    pub keep_alive_seconds_max: u16,
+    /// Topic aliases a client may use towards the broker.
+    pub topic_alias_max: u16,
+    /// Topic aliases the broker uses towards a client, if the client allows that many.
+    pub topic_alias_send_max: u16,
+    /// Most bytes of answers that may wait for one connection before it is read no further.
+    pub answer_bytes_max: usize,
+    /// Retained messages looked up for one subscription at a time.
+    pub retained_page_messages: usize,
+    /// Milliseconds a connection that ends may take to write its last bytes.
+    pub goodbye_timeout_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            connect_timeout_ms: 10_000,
+            connect_bytes_max: 512 << 10,
+            packet_bytes_max: 1 << 20,
+            keep_alive_seconds_max: 0,
+            topic_alias_max: 32,
+            topic_alias_send_max: 32,
+            answer_bytes_max: 256 << 10,
+            retained_page_messages: 256,
+            goodbye_timeout_ms: 2_000,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The one HTTP route table: health, metrics, and the WebSocket upgrade.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use weir_net::http::{Handshake, Method, Request, Response, Routes, StatusCode, header};
+
+/// The subprotocols of MQTT over WebSocket (MQTT-6.0.0-3); the second one is MQTT 3.1's.
+const MQTT_SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
+
+/// Renders `/metrics`.
+pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+
+pub struct Http {
+    pub render: Render,
+    /// Cleared when the node begins to stop.
+    pub ready: Arc<AtomicBool>,
+}
+
+impl Http {
+    fn answer(&self, method: &Method, path: &str) -> Response<Bytes> {
+        if method != Method::GET && method != Method::HEAD {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".into());
+        }
+        match path {
+            "/health/live" => text(StatusCode::OK, "live\n".into()),
+            "/health/ready" if self.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n".into()),
+            "/health/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
+            "/metrics" => {
+                let mut answer = text(StatusCode::OK, (self.render)());
+                let form = header::HeaderValue::from_static("text/plain; version=0.0.4");
+                answer.headers_mut().insert(header::CONTENT_TYPE, form);
+                answer
+            }
+            _ => text(StatusCode::NOT_FOUND, "try /mqtt (WebSocket), /metrics, /health/ready\n".into()),
+        }
+    }
+}
+
+impl Routes for Http {
+    fn route(&self, request: Request<Bytes>, _: SocketAddr) -> BoxFuture<'_, Response<Bytes>> {
+        Box::pin(async move { self.answer(request.method(), request.uri().path()) })
+    }
+
+    /// `/mqtt` and `/` speak MQTT; a client that offers subprotocols must offer one of MQTT's.
+    fn upgrade(&self, handshake: &Handshake<'_>) -> Result<Option<String>, StatusCode> {
+        if !matches!(handshake.path, "/mqtt" | "/") {
+            return Err(StatusCode::NOT_FOUND);
+        }
+        let offered = &handshake.subprotocols;
+        match offered.iter().find(|name| MQTT_SUBPROTOCOLS.contains(name)) {
+            Some(chosen) => Ok(Some((*chosen).to_owned())),
+            None => Err(StatusCode::BAD_REQUEST),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from(body));
+    *answer.status_mut() = status;
+    let form = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, form);
+    answer
+}

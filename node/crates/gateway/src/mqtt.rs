@@ -1,0 +1,99 @@
+//! MQTT 3.1, 3.1.1 and 5 over any byte stream: CONNECT, then the channel, then goodbye.
+
+pub mod alias;
+pub mod channel;
+pub mod form;
+pub mod handshake;
+pub mod inbound;
+pub mod outbound;
+pub mod reason;
+pub mod subscribe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use weir_broker::Broker;
+use weir_broker::session::directory::Closing;
+use weir_model::Reason;
+use weir_net::{Linger, Stream, close_gracefully};
+
+use crate::config::Config;
+use crate::connection::{Connection, End};
+use channel::Mqtt;
+use handshake::Peer;
+
+/// What every MQTT connection of a node shares.
+pub struct Shared {
+    pub broker: Broker,
+    pub config: Config,
+    pub linger: Linger,
+}
+
+/// Serves one client from its first byte to its last.
+pub async fn serve(shared: Arc<Shared>, stream: Stream, peer: Peer) {
+    let Some((mut connection, closer)) = Box::pin(handshake::accept(&shared, stream, peer)).await else {
+        return;
+    };
+    let end = connection.run().await;
+    Box::pin(finish(&shared, connection, closer, end)).await;
+}
+
+/// Owes the directory the end of a connection, also when its task panics.
+pub struct Closer {
+    broker: Broker,
+    closing: Option<Closing>,
+}
+
+impl Closer {
+    pub fn new(broker: Broker, closing: Closing) -> Closer {
+        Closer { broker, closing: Some(closing) }
+    }
+
+    async fn close(mut self, amend: impl FnOnce(&mut Closing)) {
+        if let Some(mut closing) = self.closing.take() {
+            amend(&mut closing);
+            self.broker.sessions().close(closing).await;
+        }
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        if let Some(closing) = self.closing.take() {
+            let broker = self.broker.clone();
+            tokio::spawn(async move { broker.sessions().close(closing).await });
+        }
+    }
+}
+
+async fn finish(shared: &Shared, mut connection: Connection<Mqtt>, closer: Closer, end: End) {
+    let patience = Duration::from_millis(shared.config.goodbye_timeout_ms);
+    if end == End::Said {
+        let last_words = async {
+            if connection.finish_writing().await.is_ok() {
+                close_gracefully(&mut connection.stream, shared.linger).await;
+            }
+        };
+        let _ = tokio::time::timeout(patience + shared.linger.timeout, last_words).await;
+    }
+    let Connection { stream, mut channel, .. } = connection;
+    drop(stream);
+    channel.publisher.drain().await;
+    let reason = channel.ended.map_or("closed", Reason::as_str);
+    counter!("weir_gateway_disconnects_total", "reason" => reason).increment(1);
+    tracing::debug!(client_id = %channel.publisher.session.client_id(), reason, "disconnected");
+    let goodbye = channel.goodbye();
+    closer
+        .close(|closing| {
+            closing.will = goodbye.will;
+            closing.expiry_seconds = goodbye.expiry_seconds;
+            closing.sent = goodbye.sent;
+        })
+        .await;
+    for held in goodbye.held {
+        let realm = &channel.publisher.realm;
+        let session = &channel.publisher.session;
+        shared.broker.hand_on_claim(realm, session, held.delivery.message, held.claim);
+    }
+}

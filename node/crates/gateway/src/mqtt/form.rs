@@ -1,0 +1,98 @@
+//! The two wire forms of an MQTT PUBLISH at QoS 0, shared by all who take the same.
+
+use weir_broker::form::{Form, Marks, Publish};
+use weir_model::{Properties, Qos};
+use weir_wire::mqtt::{self, List, MessageProperties, Version, encode};
+
+/// MQTT 3.1 and 3.1.1: no properties.
+pub static MQTT_3: MqttForm = MqttForm(Version::V311);
+/// MQTT 5.
+pub static MQTT_5: MqttForm = MqttForm(Version::V5);
+
+pub struct MqttForm(Version);
+
+/// The place of a version's form in [`crate::FORMS`].
+pub fn form_id(version: Version) -> weir_broker::form::FormId {
+    match version {
+        Version::V31 | Version::V311 => 0,
+        Version::V5 => 1,
+    }
+}
+
+impl Form for MqttForm {
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>) {
+        let packet = mqtt::Publish {
+            retain: marks.retain,
+            subscription_ids: List::of(marks.subscription_ids),
+            ..mqtt::Publish::new(publish.topic, publish.payload)
+        };
+        encode_with(out, packet, publish.properties.as_deref(), publish.expiry_seconds, self.0);
+    }
+
+    #[inline]
+    fn frame_len(&self, frames: &[u8]) -> usize {
+        mqtt::frame_len(frames, mqtt::FRAME_BYTES_MAX).ok().flatten().unwrap_or(frames.len())
+    }
+}
+
+/// Encodes a PUBLISH with the properties of a message.
+pub fn encode_with(
+    out: &mut Vec<u8>,
+    packet: mqtt::Publish<'_>,
+    properties: Option<&Properties>,
+    expiry_seconds: Option<u32>,
+    version: Version,
+) {
+    let Some(properties) = properties.filter(|_| version == Version::V5) else {
+        let properties = MessageProperties { expiry_seconds, ..MessageProperties::default() };
+        encode::publish(out, &mqtt::Publish { properties, ..packet }, version);
+        return;
+    };
+    let user: Vec<(&str, &str)> = properties.user.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let properties = MessageProperties {
+        payload_is_utf8: properties.payload_is_utf8,
+        expiry_seconds,
+        content_type: properties.content_type.as_deref(),
+        response_topic: properties.response_topic.as_deref(),
+        correlation_data: properties.correlation_data.as_deref(),
+        user: List::of(&user),
+    };
+    encode::publish(out, &mqtt::Publish { properties, ..packet }, version);
+}
+
+/// What a client said about a message, made ours.
+pub fn owned(properties: &MessageProperties<'_>) -> Option<Box<Properties>> {
+    let only_expiry = MessageProperties { expiry_seconds: None, ..*properties };
+    if only_expiry.is_empty() {
+        return None;
+    }
+    Some(Box::new(Properties {
+        payload_is_utf8: properties.payload_is_utf8,
+        content_type: properties.content_type.map(Box::from),
+        response_topic: properties.response_topic.map(Box::from),
+        correlation_data: properties.correlation_data.map(bytes::Bytes::copy_from_slice),
+        user: properties.user.iter().map(|(k, v)| (k.into(), v.into())).collect(),
+    }))
+}
+
+/// A copy with a packet id (QoS 1 and 2) or without.
+pub fn encode_delivery(
+    out: &mut Vec<u8>,
+    delivery: &weir_broker::store::Delivery,
+    packet_id: u16,
+    dup: bool,
+    version: Version,
+) {
+    let message = &delivery.message;
+    let packet = mqtt::Publish {
+        dup,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        packet_id: std::num::NonZeroU16::new(packet_id).filter(|_| delivery.qos > Qos::AtMostOnce),
+        subscription_ids: List::of(&delivery.subscription_ids),
+        ..mqtt::Publish::new(&message.topic, &message.payload)
+    };
+    let expiry = weir_broker::fanout::seconds_left(message);
+    encode_with(out, packet, message.properties.as_deref(), expiry, version);
+}

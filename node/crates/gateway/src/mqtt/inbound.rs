@@ -1,0 +1,272 @@
+//! What a client's packets mean.
+
+use weir_broker::form::Publish;
+use weir_broker::publish::{Answering, Verdict};
+use weir_broker::session::intake::Arrival;
+use weir_broker::session::window::Answered;
+use weir_model::{Qos, Reason};
+use weir_broker::store::{SessionOp, Step};
+use weir_wire::mqtt::{self, Ack, Packet, PacketType, ReasonCode, Version, encode};
+
+use super::alias::Incoming;
+use super::channel::Mqtt;
+use super::{form, reason};
+use crate::connection::{Channel, Flow};
+
+impl Mqtt {
+    /// One whole frame. `None` = go on with the next; [`Flow::Push`] = it was not taken.
+    #[inline]
+    pub fn packet(&mut self, frame: &[u8], out: &mut Vec<u8>) -> Option<Flow> {
+        if PacketType::of(frame[0]) == Some(PacketType::Publish) {
+            return match mqtt::decode_publish(frame[0], mqtt::body(frame), self.version) {
+                Ok(publish) => self.publish(&publish, out),
+                Err(error) => Some(self.broken(&error, out)),
+            };
+        }
+        match mqtt::decode(frame, self.version) {
+            Ok(packet) => self.control(packet, out),
+            Err(error) => Some(self.broken(&error, out)),
+        }
+    }
+
+    fn control(&mut self, packet: Packet<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        match packet {
+            Packet::Puback(ack) => self.answered(ack, PacketType::Puback, out),
+            Packet::Pubrec(ack) => self.answered(ack, PacketType::Pubrec, out),
+            Packet::Pubcomp(ack) => self.answered(ack, PacketType::Pubcomp, out),
+            Packet::Pubrel(ack) => self.release(ack, out),
+            Packet::Subscribe(subscribe) => return Some(self.subscribe(&subscribe, out)),
+            Packet::Unsubscribe(unsubscribe) => return Some(self.unsubscribe(&unsubscribe)),
+            Packet::Pingreq => {
+                encode::pingresp(out);
+                None
+            }
+            Packet::Disconnect(disconnect) => return Some(self.disconnect(&disconnect, out)),
+            Packet::Connect(_) => Some(self.end(Reason::Protocol, "a second CONNECT", out)),
+            Packet::Auth(_) => Some(self.end(Reason::Protocol, "AUTH without an authentication method", out)),
+            Packet::Publish(publish) => self.publish(&publish, out),
+            Packet::Connack(_)
+            | Packet::Suback(_)
+            | Packet::Unsuback(_)
+            | Packet::Pingresp => Some(self.end(Reason::Protocol, "a packet only a server sends", out)),
+        }
+    }
+
+    fn publish(&mut self, publish: &mqtt::Publish<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        let mut aliases = self.aliases_in.take();
+        let flow = match topic(&mut aliases, publish, self.config().topic_alias_max) {
+            Ok(topic) => self.publish_to(topic, publish, out),
+            Err(code) => Some(self.end_with(code, Reason::TopicAlias, "topic alias or empty topic", out)),
+        };
+        self.aliases_in = aliases;
+        flow
+    }
+
+    #[inline]
+    fn publish_to(&mut self, topic: &str, publish: &mqtt::Publish<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        if !publish.subscription_ids.is_empty() {
+            return Some(self.end(Reason::Protocol, "subscription identifier from a client", out));
+        }
+        if publish.properties.payload_is_utf8 && std::str::from_utf8(publish.payload).is_err() {
+            return Some(self.end(Reason::PayloadFormat, "payload is not UTF-8", out));
+        }
+        let packet_id = publish.packet_id.map_or(0, |id| id.get());
+        let answering = match publish.qos {
+            Qos::AtMostOnce => Answering::Nothing,
+            Qos::AtLeastOnce => Answering::Puback(packet_id),
+            Qos::ExactlyOnce => match self.receive(packet_id, out) {
+                Some(again) => Answering::Pubrec { packet_id, again },
+                None => return None,
+            },
+        };
+        if publish.qos > Qos::AtMostOnce && self.exceeds_receive_maximum() {
+            return Some(self.end(Reason::ReceiveMaximum, "", out));
+        }
+        let inner = Publish {
+            topic,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            expiry_seconds: publish.properties.expiry_seconds,
+            properties: form::owned(&publish.properties),
+        };
+        match self.publisher.publish(inner, answering) {
+            Verdict::Accepted { .. } if answering == Answering::Nothing => None,
+            Verdict::Hold => {
+                if publish.qos == Qos::ExactlyOnce {
+                    self.intake.refuse(packet_id);
+                }
+                Some(Flow::Push)
+            }
+            Verdict::Waiting => {
+                if publish.qos == Qos::AtLeastOnce {
+                    self.intake.waits(true);
+                }
+                None
+            }
+            verdict => self.answer_now(answering, verdict, out),
+        }
+    }
+
+    /// A QoS 2 packet id came: `None` = it was here before and has been answered.
+    fn receive(&mut self, packet_id: u16, out: &mut Vec<u8>) -> Option<bool> {
+        match self.intake.receive(packet_id) {
+            Arrival::New => Some(false),
+            Arrival::Again if !self.publisher.session.was_fanned_out(packet_id) => Some(true),
+            Arrival::Waiting => None,
+            Arrival::Again | Arrival::Received => {
+                self.intake.answered(packet_id);
+                self.ack(PacketType::Pubrec, packet_id, ReasonCode::Success, out);
+                None
+            }
+        }
+    }
+
+    fn exceeds_receive_maximum(&self) -> bool {
+        let max = usize::from(self.publisher.broker.config().receive_max);
+        self.version == Version::V5 && self.intake.unanswered() > max
+    }
+
+    /// A publish that waited is through.
+    pub fn answer(&mut self, answering: Answering, verdict: Verdict, out: &mut Vec<u8>) -> Option<Flow> {
+        if let Answering::Puback(_) = answering {
+            self.intake.waits(false);
+        }
+        self.answer_now(answering, verdict, out)
+    }
+
+    fn answer_now(&mut self, answering: Answering, verdict: Verdict, out: &mut Vec<u8>) -> Option<Flow> {
+        let code = match verdict {
+            Verdict::Accepted { matched: true } => ReasonCode::Success,
+            Verdict::Accepted { matched: false } => ReasonCode::NoMatchingSubscribers,
+            Verdict::Refused(reason) => match self.refused(answering, reason, out) {
+                Ok(code) => code,
+                Err(flow) => return Some(flow),
+            },
+            Verdict::Lost => return Some(self.end(Reason::Unavailable, "", out)),
+            Verdict::Waiting | Verdict::Hold => return None,
+        };
+        match answering {
+            Answering::Nothing => {}
+            Answering::Puback(id) => self.ack(PacketType::Puback, id, code, out),
+            Answering::Pubcomp(id) => self.ack(PacketType::Pubcomp, id, ReasonCode::Success, out),
+            Answering::Pubrec { packet_id, .. } => {
+                if code.is_error() {
+                    self.intake.refuse(packet_id);
+                } else {
+                    self.intake.answered(packet_id);
+                }
+                self.ack(PacketType::Pubrec, packet_id, code, out);
+            }
+        }
+        None
+    }
+
+    /// How a refusal is said: MQTT 5 by reason code. 3.1.1 has no refusal: what may not be published
+    /// is acknowledged and dropped (MQTT-3.3.5-2), what could not be kept ends the connection, so
+    /// that the client sends it again.
+    fn refused(&mut self, answering: Answering, reason: Reason, out: &mut Vec<u8>) -> Result<ReasonCode, Flow> {
+        match (reason, self.version, answering) {
+            (Reason::TopicInvalid, Version::V5, Answering::Puback(_) | Answering::Pubrec { .. })
+                if self.wants_reasons =>
+            {
+                Err(self.end(reason, "topic name invalid", out))
+            }
+            (Reason::TopicInvalid, ..) => Err(self.end(reason, "topic name invalid", out)),
+            (reason, Version::V5, _) => Ok(reason::code(reason)),
+            (Reason::NotAuthorized, ..) | (_, _, Answering::Nothing) => Ok(ReasonCode::Success),
+            _ => Err(self.end(reason, "", out)),
+        }
+    }
+
+    /// Appends PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub fn ack(&self, kind: PacketType, packet_id: u16, code: ReasonCode, out: &mut Vec<u8>) {
+        let Some(packet_id) = std::num::NonZeroU16::new(packet_id) else { return };
+        let ack = Ack::new(packet_id, code);
+        match kind {
+            PacketType::Puback => encode::puback(out, &ack, self.version),
+            PacketType::Pubrec => encode::pubrec(out, &ack, self.version),
+            PacketType::Pubrel => encode::pubrel(out, &ack, self.version),
+            _ => encode::pubcomp(out, &ack, self.version),
+        }
+    }
+
+    /// PUBREL from a publisher: its packet id is free again once the store knows.
+    fn release(&mut self, ack: Ack<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        let packet_id = ack.packet_id.get();
+        if !self.intake.release(packet_id) {
+            self.ack(PacketType::Pubcomp, packet_id, ReasonCode::PacketIdentifierNotFound, out);
+            return None;
+        }
+        let verdict = self.publisher.release(packet_id);
+        self.answer_now(Answering::Pubcomp(packet_id), verdict, out)
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP from a subscriber.
+    fn answered(&mut self, ack: Ack<'_>, kind: PacketType, out: &mut Vec<u8>) -> Option<Flow> {
+        let packet_id = ack.packet_id.get();
+        let answered = match kind {
+            PacketType::Puback => self.window.puback(packet_id),
+            PacketType::Pubrec => self.window.pubrec(packet_id, ack.code.is_error()),
+            _ => self.window.pubcomp(packet_id),
+        };
+        match answered {
+            Answered::Over { number, claim } => {
+                if let Some(claim) = claim {
+                    self.publisher.broker.group_ack(&claim);
+                } else if let Some(fence) = self.stored_fence() {
+                    self.submit(SessionOp::Ack { fence, number });
+                }
+            }
+            Answered::Release { number } => self.release_delivery(packet_id, number, out),
+            Answered::Unknown if kind == PacketType::Pubrec => {
+                self.ack(PacketType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound, out);
+            }
+            Answered::Unknown => {}
+        }
+        None
+    }
+
+    /// PUBREL may go out once the store knows of the PUBREC: else a crash would send PUBLISH again.
+    fn release_delivery(&mut self, packet_id: u16, number: u64, out: &mut Vec<u8>) {
+        let Some(fence) = self.stored_fence() else {
+            return self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
+        };
+        let session = self.session().clone();
+        let ops = [SessionOp::Pubrec { fence, number }].into_iter().collect();
+        let step = Step::Session { key: session.key.clone(), ops };
+        let commit = weir_broker::publish::Commit::submit(&self.publisher.broker, &session, vec![step]);
+        self.releases.push_back((packet_id, commit));
+        self.send_releases(out);
+    }
+
+    /// The right to write to the stored queue, if deliveries go through it.
+    pub fn stored_fence(&self) -> Option<weir_broker::store::Fence> {
+        self.fence.filter(|_| self.publisher.session.stored.is_some())
+    }
+
+    fn disconnect(&mut self, disconnect: &mqtt::Disconnect<'_>, out: &mut Vec<u8>) -> Flow {
+        if let Some(seconds) = disconnect.session_expiry_seconds {
+            if self.expiry_was_zero && seconds > 0 {
+                return self.end(Reason::Protocol, "session expiry raised from 0 at DISCONNECT", out);
+            }
+            self.expiry_seconds = seconds.min(self.publisher.broker.config().session_expiry_seconds_max);
+        }
+        // MQTT-3.14.4-3: only a normal disconnection forgets the will.
+        self.has_will &= disconnect.code != ReasonCode::Success;
+        Flow::End
+    }
+}
+
+/// The topic a PUBLISH means. Without aliases there is nothing to look up.
+#[inline]
+fn topic<'a>(
+    aliases: &'a mut Option<Box<Incoming>>,
+    publish: &mqtt::Publish<'a>,
+    max: u16,
+) -> Result<&'a str, ReasonCode> {
+    if publish.topic_alias.is_none() && !publish.topic.is_empty() {
+        return Ok(publish.topic);
+    }
+    aliases.get_or_insert_default().resolve(publish, max)
+}

@@ -1,0 +1,271 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that answer a new subscription.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use weir_broker::clock;
+use weir_broker::outbox::Live;
+use weir_broker::retained::PageMax;
+use weir_model::{Filter, Message, Qos, Reason, Topic};
+use weir_broker::store::{Delivery, Enqueue, Fence, SessionOp, Step, SubscriptionOptions};
+use weir_wire::mqtt::{self, List, ReasonCode, RetainHandling, Suback, Version, encode};
+
+use super::channel::Mqtt;
+use super::form;
+use crate::connection::{Channel, Flow, Work};
+
+/// Retained messages still owed to one subscription.
+pub struct Replay {
+    filter: Filter,
+    options: SubscriptionOptions,
+    after: Option<Topic>,
+}
+
+/// What SUBSCRIBE or UNSUBSCRIBE came to.
+enum Answer {
+    Subscribed { packet_id: std::num::NonZeroU16, codes: Vec<ReasonCode>, replays: Vec<Replay> },
+    Unsubscribed { packet_id: std::num::NonZeroU16, codes: Vec<ReasonCode> },
+}
+
+/// One filter of a SUBSCRIBE that was let in.
+struct Wanted {
+    filter: Filter,
+    options: SubscriptionOptions,
+    /// Its place among the codes.
+    place: usize,
+    retained: bool,
+}
+
+impl Mqtt {
+    pub fn subscribe(&mut self, subscribe: &mqtt::Subscribe<'_>, out: &mut Vec<u8>) -> Flow {
+        let (mut codes, mut wanted) = (Vec::new(), Vec::new());
+        for (text, options) in subscribe.filters.iter() {
+            match self.judge(text, &options, subscribe.subscription_id, wanted.len()) {
+                Ok((filter, stored, retained)) => {
+                    codes.push(granted(stored.qos));
+                    wanted.push(Wanted { filter, options: stored, place: codes.len() - 1, retained });
+                }
+                Err(Reason::Protocol) => {
+                    return self.end(Reason::Protocol, "no-local on a shared subscription", out);
+                }
+                Err(reason) => codes.push(super::reason::code(reason)),
+            }
+        }
+        let packet_id = subscribe.packet_id;
+        let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
+        let (session, fence) = (self.session().clone(), self.stored_fence());
+        Flow::Work(Box::pin(async move {
+            let list: Vec<_> = wanted.iter().map(|w| (w.filter.clone(), w.options)).collect();
+            let mut failed = broker.topics().subscribe(&realm, &session, &list).await.is_err();
+            if let Some(fence) = fence.filter(|_| !failed && !list.is_empty()) {
+                let ops = list.iter().map(|(filter, options)| SessionOp::Subscribe {
+                    fence,
+                    filter: filter.clone(),
+                    options: *options,
+                });
+                failed = !submit(&broker, &session, ops.collect()).await;
+            }
+            if failed {
+                let filters = list.into_iter().map(|(filter, _)| filter);
+                let _ = broker.topics().unsubscribe(&realm, &session, filters).await;
+                wanted.iter().for_each(|w| codes[w.place] = ReasonCode::UnspecifiedError);
+                wanted.clear();
+            }
+            broker.collect_shared(&realm, &session);
+            let replay = |w: Wanted| Replay { filter: w.filter, options: w.options, after: None };
+            let replays = wanted.into_iter().filter(|w| w.retained).map(replay).collect();
+            Box::new(Answer::Subscribed { packet_id, codes, replays }) as Work
+        }))
+    }
+
+    /// Whether one filter may be subscribed to, and what is then stored; `retained`: whether its
+    /// retained messages are to be sent (MQTT-3.3.1-9 to -11).
+    fn judge(
+        &self,
+        text: &str,
+        options: &mqtt::SubscribeOptions,
+        subscription_id: Option<u32>,
+        more: usize,
+    ) -> Result<(Filter, SubscriptionOptions, bool), Reason> {
+        let filter = Filter::new(text).map_err(|_| Reason::FilterInvalid)?;
+        let shared = filter.share().is_some();
+        if shared && options.no_local {
+            return Err(Reason::Protocol);
+        }
+        if !self.publisher.may_subscribe(text, options.qos) {
+            return Err(Reason::NotAuthorized);
+        }
+        let known = self.session().has(&filter);
+        let max = self.publisher.broker.config().subscriptions_max;
+        if !known && self.session().subscription_count() + more >= max {
+            return Err(Reason::Quota);
+        }
+        let retained = !shared
+            && match options.retain_handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => !known,
+                RetainHandling::DoNotSend => false,
+            };
+        let stored = SubscriptionOptions {
+            qos: options.qos,
+            no_local: options.no_local || (self.bridge && !shared),
+            retain_as_published: options.retain_as_published || self.bridge,
+            subscription_id,
+        };
+        Ok((filter, stored, retained))
+    }
+
+    pub fn unsubscribe(&mut self, unsubscribe: &mqtt::Unsubscribe<'_>) -> Flow {
+        let (mut codes, mut filters) = (Vec::new(), Vec::new());
+        for text in unsubscribe.filters.iter() {
+            match Filter::new(text) {
+                Ok(filter) if self.session().has(&filter) => {
+                    codes.push(ReasonCode::Success);
+                    self.replays.retain(|replay| replay.filter != filter);
+                    filters.push(filter);
+                }
+                Ok(_) => codes.push(ReasonCode::NoSubscriptionExisted),
+                Err(_) => codes.push(ReasonCode::TopicFilterInvalid),
+            }
+        }
+        let packet_id = unsubscribe.packet_id;
+        let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
+        let (session, fence) = (self.session().clone(), self.stored_fence());
+        Flow::Work(Box::pin(async move {
+            let mut failed = false;
+            if let Some(fence) = fence.filter(|_| !filters.is_empty()) {
+                let op = |filter: &Filter| SessionOp::Unsubscribe { fence, filter: filter.clone() };
+                failed = !submit(&broker, &session, filters.iter().map(op).collect()).await;
+            }
+            if !failed {
+                failed = broker.topics().unsubscribe(&realm, &session, filters).await.is_err();
+            }
+            if failed {
+                codes.iter_mut().for_each(|code| *code = ReasonCode::UnspecifiedError);
+            }
+            Box::new(Answer::Unsubscribed { packet_id, codes }) as Work
+        }))
+    }
+
+    /// The routes and the store have it: answer, and owe the retained messages.
+    pub fn subscribed(&mut self, work: Work, out: &mut Vec<u8>) -> Flow {
+        match work.downcast::<Answer>().map(|answer| *answer) {
+            Ok(Answer::Subscribed { packet_id, codes, replays }) => {
+                let codes: Vec<_> = codes.into_iter().map(|code| suback_code(code, self.version)).collect();
+                encode::suback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
+                self.replays.extend(replays);
+            }
+            Ok(Answer::Unsubscribed { packet_id, codes }) => {
+                encode::unsuback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
+            }
+            Err(_) => return self.end(Reason::Internal, "", out),
+        }
+        Flow::Continue
+    }
+
+    /// Sends the next page of retained messages once the one before is on its way.
+    pub fn replay(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+        let bytes_max = self.config().answer_bytes_max / 2;
+        while out.len() < bytes_max && !self.window_is_busy() {
+            let Some(replay) = self.replays.front_mut() else { return };
+            let max = PageMax {
+                messages: self.config.config.retained_page_messages.min(self.window.room().max(1)),
+                bytes: bytes_max,
+                examined: 4096,
+            };
+            let retained = &self.publisher.realm.retained;
+            let page = retained.page(&replay.filter, replay.after.as_ref(), clock::unix(), max);
+            let (options, fence) = (replay.options, self.stored_fence());
+            match page.next {
+                Some(next) => self.replays[0].after = Some(next),
+                None => drop(self.replays.pop_front()),
+            }
+            self.publisher.broker.ledger().matched.add(page.messages.len() as u64);
+            let deliveries = page.messages.into_iter().map(|message| retained_copy(message, &options));
+            self.send_retained(deliveries.collect(), fence, out);
+            // One page at a time: others on this thread have their turn.
+            cx.waker().wake_by_ref();
+            if !self.replays.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Whether numbered deliveries must be answered before more retained ones are sent.
+    fn window_is_busy(&self) -> bool {
+        self.window.room() == 0 || self.loading.is_some() || (self.stored_fence().is_some() && self.behind)
+    }
+
+    fn send_retained(&mut self, deliveries: Vec<Delivery>, fence: Option<Fence>, out: &mut Vec<u8>) {
+        let mut steps = Vec::new();
+        for delivery in deliveries {
+            match fence {
+                Some(fence) if delivery.qos > Qos::AtMostOnce => {
+                    let enqueue = Enqueue { generation: fence.generation, id: None, delivery };
+                    let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
+                    steps.push(Step::Session { key: self.session().key.clone(), ops });
+                }
+                _ if delivery.qos > Qos::AtMostOnce => {
+                    let live = Live { delivery, number: None, claim: None };
+                    self.send_live(live, out);
+                }
+                _ => self.send_plain(&delivery, out),
+            }
+        }
+        if !steps.is_empty() {
+            let session = self.session().clone();
+            self.publisher.broker.ledger().stored.add(steps.len() as u64);
+            self.publisher.broker.store().submit(
+                steps,
+                Box::new(move |_| session.outbox.behind()),
+            );
+        }
+    }
+
+    /// QoS 0: no number, no window.
+    fn send_plain(&mut self, delivery: &Delivery, out: &mut Vec<u8>) {
+        let start = out.len();
+        form::encode_delivery(out, delivery, 0, false, self.version);
+        if out.len() - start > self.frame_bytes_max {
+            out.truncate(start);
+            self.publisher.broker.ledger().lost(weir_broker::ledger::Loss::TooLarge, 1);
+            return;
+        }
+        self.publisher.tally.delivered += 1;
+        self.publisher.tally.delivered_bytes += (out.len() - start) as u64;
+    }
+}
+
+/// The code that grants a QoS.
+fn granted(qos: Qos) -> ReasonCode {
+    match qos {
+        Qos::AtMostOnce => ReasonCode::Success,
+        Qos::AtLeastOnce => ReasonCode::GrantedQos1,
+        Qos::ExactlyOnce => ReasonCode::GrantedQos2,
+    }
+}
+
+fn retained_copy(message: Arc<Message>, options: &SubscriptionOptions) -> Delivery {
+    Delivery {
+        qos: message.qos.min(options.qos),
+        retain: true,
+        subscription_ids: options.subscription_id.into_iter().collect(),
+        group: None,
+        message,
+    }
+}
+
+/// Submits ops of one session as one step; whether it was done.
+async fn submit(broker: &weir_broker::Broker, session: &Arc<weir_broker::Session>, ops: Vec<SessionOp>) -> bool {
+    let step = Step::Session { key: session.key.clone(), ops: ops.into() };
+    matches!(broker.submit(vec![step]).await.first(), Some(Ok(_)))
+}
+
+/// Only MQTT 5 says how a subscription failed; 3.1.1 knows one code (MQTT-3.9.3-2).
+fn suback_code(code: ReasonCode, version: Version) -> ReasonCode {
+    match version {
+        Version::V5 => code,
+        _ if code.is_error() => ReasonCode::UnspecifiedError,
+        _ => code,
+    }
+}

@@ -1,0 +1,133 @@
+//! The `[net]` section of the configuration: sizes and times of every transport.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Linger;
+
+/// Limits of the transports, shared by all listeners.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How many connections the kernel may hold complete before they are accepted.
+    pub backlog: u32,
+    /// Milliseconds a client has for its TLS handshake, or for its QUIC handshake and the first bytes on its stream.
+    pub handshake_timeout_ms: u64,
+    /// Milliseconds a connection being closed waits for the client to close its side, so that no RST destroys the last bytes sent.
+    pub linger_timeout_ms: u64,
+    /// Bytes read and thrown away while a connection is being closed; more than that and it is cut.
+    pub linger_bytes_max: u64,
+    /// The longest WebSocket frame taken, in payload bytes; a longer one closes the connection with 1009.
+    pub ws_frame_bytes_max: u32,
+    /// Limits of HTTP requests.
+    pub http: Http,
+    /// Certificates of the TLS, HTTPS and QUIC listeners.
+    pub tls: Tls,
+    /// Settings of the QUIC listener.
+    pub quic: Quic,
+}
+
+/// Limits of HTTP requests.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Bytes of request line and headers together; more is answered with 431.
+    pub header_bytes_max: usize,
+    /// Number of headers in one request; more is answered with 431.
+    pub headers_max: usize,
+    /// Milliseconds a client has to send a request's headers, counted also between two requests of one connection.
+    pub header_timeout_ms: u64,
+    /// Bytes of a request body; more is answered with 413.
+    pub body_bytes_max: usize,
+    /// Milliseconds a client has to send a request's body; slower is answered with 408.
+    pub body_timeout_ms: u64,
+    /// Milliseconds after which a connection that is not a WebSocket is asked to end, and cut after one header timeout more.
+    pub connection_timeout_ms: u64,
+}
+
+/// Certificates of the TLS, HTTPS and QUIC listeners.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the server's certificate chain, leaf first; without it a certificate for localhost is made.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the private key of the certificate.
+    pub key: Option<PathBuf>,
+    /// PEM file with the authorities whose client certificates are believed; without it none is asked for.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate of `client_ca` is let in.
+    pub client_certificate_optional: bool,
+}
+
+/// Settings of the QUIC listener.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quic {
+    /// Protocols offered by ALPN; a client that speaks none of them is refused.
+    pub alpn: Vec<String>,
+    /// Milliseconds of silence after which a connection counts as dead.
+    pub idle_timeout_ms: u32,
+    /// Milliseconds of silence after which a ping is sent, so that an idle connection stays alive; 0 sends none.
+    pub keep_alive_ms: u32,
+    /// Bytes one connection may send to us before we have read them.
+    pub receive_window_bytes: u32,
+    /// Bytes we send on one connection before the client has acknowledged them.
+    pub send_window_bytes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            backlog: 4096,
+            handshake_timeout_ms: 10_000,
+            linger_timeout_ms: 2_000,
+            linger_bytes_max: 1 << 20,
+            ws_frame_bytes_max: 16 << 20,
+            http: Http::default(),
+            tls: Tls::default(),
+            quic: Quic::default(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            header_bytes_max: 16 << 10,
+            headers_max: 64,
+            header_timeout_ms: 10_000,
+            body_bytes_max: 64 << 10,
+            body_timeout_ms: 10_000,
+            connection_timeout_ms: 300_000,
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self {
+            alpn: vec!["mqtt".to_owned()],
+            idle_timeout_ms: 60_000,
+            keep_alive_ms: 20_000,
+            receive_window_bytes: 1 << 20,
+            send_window_bytes: 1 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// The time a handshake may take.
+    #[must_use]
+    pub fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    /// How long and how much a closing connection is still read.
+    #[must_use]
+    pub fn linger(&self) -> Linger {
+        Linger { timeout: Duration::from_millis(self.linger_timeout_ms), bytes_max: self.linger_bytes_max }
+    }
+}

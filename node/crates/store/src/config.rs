@@ -1,0 +1,81 @@
+//! The `[store]` section of the configuration.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Level;
+
+/// What happens to a message for a queue that is full (`guarantees.md` 9).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueFull {
+    /// The oldest messages go until the new one fits.
+    #[default]
+    DropOldest,
+    /// The new message goes.
+    DropNewest,
+    /// The publisher is refused; other receivers of the same publish are not affected.
+    Refuse,
+}
+
+/// How and where a node keeps what must outlive it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which backend: `embedded` keeps everything in the data directory, `memory` forgets at exit.
+    pub url: String,
+    /// What an acknowledgement promises to survive; `memory` promises nothing whatever stands here.
+    pub level: Level,
+    /// Most messages in the queue of one session or share group.
+    pub queue_messages_max: u64,
+    /// Most bytes (topic, payload and properties) in the queue of one session or share group.
+    pub queue_bytes_max: u64,
+    /// What happens when a queue is full.
+    pub queue_full: QueueFull,
+    /// Copies of one message in one publish above which it is stored once and referenced.
+    pub inline_fanout_max: usize,
+    /// Message ids remembered per session to recognise repeats; the oldest is forgotten first.
+    pub dedup_ids_max: usize,
+    /// Message ids of delayed publishes remembered to recognise repeats, for the whole store.
+    pub delay_ids_max: usize,
+    /// Most steps in one group commit.
+    pub commit_records_max: usize,
+    /// Most bytes of messages in one group commit; one larger submit still goes alone.
+    pub commit_bytes_max: usize,
+    /// Most steps waiting for a group commit; beyond, submits are answered `Unavailable`.
+    pub intake_records_max: usize,
+    /// Most bytes of messages waiting for a group commit; beyond, submits are answered `Unavailable`.
+    pub intake_bytes_max: usize,
+    /// Size in bytes at which the commit log begins a new file.
+    pub log_segment_bytes: u64,
+    /// Size in bytes of the commit log that starts a checkpoint (its rows move into the tables); at
+    /// twice this size writers wait for the checkpoint.
+    pub log_bytes_max: u64,
+    /// Free bytes on the disk below which nothing that grows is accepted; at most an eighth of the
+    /// file system.
+    pub reserve_bytes: u64,
+    /// Start although acknowledged records are damaged, and report what was lost.
+    pub accept_loss: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            url: "embedded".to_owned(),
+            level: Level::Fsynced,
+            queue_messages_max: 1000,
+            queue_bytes_max: 1 << 20,
+            queue_full: QueueFull::DropOldest,
+            inline_fanout_max: 16,
+            dedup_ids_max: 1024,
+            delay_ids_max: 16_384,
+            commit_records_max: 4096,
+            commit_bytes_max: 8 << 20,
+            intake_records_max: 65_536,
+            intake_bytes_max: 64 << 20,
+            log_segment_bytes: 16 << 20,
+            log_bytes_max: 64 << 20,
+            reserve_bytes: 64 << 20,
+            accept_loss: false,
+        }
+    }
+}

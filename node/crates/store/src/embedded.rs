@@ -1,0 +1,250 @@
+//! The embedded backend: one directory, one writer, group commits.
+//!
+//! A group of submits is decided in memory, written as one record to the commit log, made durable,
+//! shown to readers and answered. Checkpoints move rows from memory into the tables (fjall) and let
+//! go of the log behind them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use parking_lot::Mutex;
+use weir_model::UnixMillis;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::recovery::{OpenError, Recovery, io_error};
+use crate::row::{Key, Kind, Row, number_key, retained_of};
+use crate::state::{State, Timer};
+use crate::{
+    Done, Due, Fence, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored, SessionKey,
+    Step, Store,
+};
+
+mod checkpoint;
+mod intake;
+mod lock;
+mod log;
+mod mark;
+mod overlay;
+mod rate;
+mod record;
+mod recover;
+mod scan;
+mod shelf;
+mod space;
+mod tables;
+mod writer;
+
+use checkpoint::Checkpoints;
+use intake::{Intake, Job};
+use lock::Lock;
+pub use rate::raw_append_rate;
+use recover::{Opened, Places};
+use shelf::Shelf;
+use space::Space;
+pub use space::{Probe, Room};
+use tables::TablesError;
+use writer::Writer;
+
+pub(crate) struct Embedded {
+    shared: Arc<Shared>,
+    level: Level,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    _lock: Lock,
+}
+
+/// What the writer and its callers both touch.
+pub(crate) struct Shared {
+    pub intake: Intake,
+    pub state: Mutex<State>,
+    pub shelf: Arc<Shelf>,
+    pub mirror: Mutex<Option<Arc<dyn Mirror>>>,
+    pub counters: Counters,
+    /// A write of unknown effect came in between: nothing more is taken in.
+    pub failed: AtomicBool,
+    pub closed: tokio::sync::watch::Sender<bool>,
+}
+
+impl Embedded {
+    pub fn open(
+        config: &Config,
+        data_dir: &Path,
+        probe: Option<Probe>,
+    ) -> Result<(Embedded, Recovery), OpenError> {
+        let places = Places::within(data_dir);
+        std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
+        let lock = Lock::take(&places.dir)?;
+        let opened = recover::open(config, &places)?;
+        let recovery = opened.recovery.clone();
+        let (writer, garbage) = assemble(config, &places, opened, probe)?;
+        let shared = writer.shared.clone();
+        let thread = std::thread::Builder::new().name("weir-store".to_owned());
+        let thread = thread.spawn(move || writer.run(garbage));
+        let thread = thread.map_err(io_error("start a thread for", &places.dir))?;
+        let writer = Mutex::new(Some(thread));
+        Ok((Embedded { shared, level: config.level, writer, _lock: lock }, recovery))
+    }
+}
+
+/// A writer over what was opened, and the rows it is to remove first.
+fn assemble(
+    config: &Config,
+    places: &Places,
+    opened: Opened,
+    probe: Option<Probe>,
+) -> Result<(Writer, Vec<Key>), OpenError> {
+    let checkpoints = Checkpoints::start(opened.shelf.clone(), places.tables.clone());
+    let shared = Arc::new(Shared {
+        intake: Intake::new(config),
+        state: Mutex::new(opened.state),
+        shelf: opened.shelf,
+        mirror: Mutex::new(None),
+        counters: Counters::new(),
+        failed: AtomicBool::new(false),
+        closed: tokio::sync::watch::Sender::new(false),
+    });
+    let probe = probe.unwrap_or_else(|| Box::new(space::statvfs));
+    let writer = Writer {
+        shared,
+        config: config.clone(),
+        log: opened.log,
+        mark: opened.mark,
+        salt: opened.salt,
+        clock: opened.clock,
+        space: Space::new(&places.dir, config.reserve_bytes, probe),
+        checkpoints: checkpoints.map_err(io_error("start a thread for", &places.tables))?,
+        sync: config.level == Level::Fsynced,
+    };
+    Ok((writer, opened.garbage))
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.shared.intake.close();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer has panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn due(&self, now: UnixMillis, max: usize) -> Result<Vec<Due>, TablesError> {
+        let due = self.state.lock().due(now, max);
+        let mut found = Vec::with_capacity(due.len());
+        for (at, timer, fence) in due {
+            match (timer, fence) {
+                (Timer::Will(key), Some(Fence { generation, .. })) => {
+                    found.push(Due::Will { key, generation })
+                }
+                (Timer::Expiry(key), Some(fence)) => found.push(Due::Expiry { key, fence }),
+                (Timer::Delayed(entry), _) => found.extend(self.delayed(at, entry)?),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// A delayed message whose row is durable.
+    fn delayed(&self, at: UnixMillis, entry: u64) -> Result<Option<Due>, TablesError> {
+        let Some(Row::Delayed { realm, message }) =
+            self.shelf.get(&number_key(Kind::Delayed, at.0, entry))?
+        else {
+            return Ok(None);
+        };
+        let id = self.state.lock().outbox_id(entry);
+        Ok(Some(Due::Delayed { realm, entry: OutboxEntry { entry, id, message } }))
+    }
+}
+
+impl Store for Embedded {
+    fn submit(&self, steps: Vec<Step>, done: Done) {
+        let job = Job::new(steps, done);
+        if self.shared.failed.load(Ordering::Acquire) {
+            return answer_all(job, Refusal::Unavailable, &self.shared.counters);
+        }
+        if let Err(job) = self.shared.intake.push(job) {
+            answer_all(job, Refusal::Unavailable, &self.shared.counters);
+        }
+    }
+
+    fn read_queue(
+        &self,
+        key: SessionKey,
+        after: u64,
+        page: Page,
+    ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>> {
+        let generation = self.shared.state.lock().generation(&key);
+        let Some(generation) = generation else { return ready(Ok(Vec::new())).boxed() };
+        let front = self.shared.shelf.queue_front(generation, after, page);
+        let shelf = self.shared.shelf.clone();
+        if !front.needs_tables() {
+            return ready(shelf.queue_page(front).map_err(|error| read_error("queues", error))).boxed();
+        }
+        off_the_runtime(move || shelf.queue_page(front).map_err(|error| read_error("queues", error)))
+    }
+
+    fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
+        let shared = self.shared.clone();
+        off_the_runtime(move || shared.due(now, max).map_err(|error| read_error("timers", error)))
+    }
+
+    fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
+        let scanned = self.shared.shelf.scan(&mut |key, row| {
+            if let Row::Retained { position, message } = row
+                && let Some((realm, _)) = retained_of(key)
+            {
+                mirror.retained(&realm.into(), &message.topic, *position, Some(message));
+            }
+        });
+        scanned.map_err(|error| read_error("retained", error))?;
+        self.shared.state.lock().restored().for_each(session);
+        *self.shared.mirror.lock() = Some(mirror);
+        Ok(())
+    }
+
+    fn level(&self) -> Level {
+        self.level
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.shared.intake.close();
+        let mut closed = self.shared.closed.subscribe();
+        async move {
+            // The sender goes only with the store: then it is closed, too.
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+        .boxed()
+    }
+}
+
+fn answer_all(job: Job, refusal: Refusal, counters: &Counters) {
+    counters.refused(refusal, job.steps.len());
+    let answer = job.steps.iter().map(|_| Err(refusal)).collect();
+    (job.done)(answer);
+}
+
+fn read_error(table: &'static str, error: TablesError) -> ReadError {
+    match error {
+        TablesError::Away => ReadError::Unavailable,
+        error => ReadError::Damaged { table, cause: error.to_string() },
+    }
+}
+
+/// Runs what may wait for the disk on a thread for that, or here when there is no runtime.
+fn off_the_runtime<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, ReadError>> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            let reading = runtime.spawn_blocking(read);
+            async move { reading.await.unwrap_or(Err(ReadError::Unavailable)) }.boxed()
+        }
+        Err(_) => ready(read()).boxed(),
+    }
+}

@@ -1,0 +1,282 @@
+//! The shelf: all rows of an embedded store, the newest layer in front of the older ones.
+//!
+//! Group commits go into the active overlay. A checkpoint freezes it, moves it into the tables and
+//! lets it go; meanwhile a new one is in front.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockWriteGuard};
+use weir_model::Message;
+
+use super::overlay::{Entry, Overlay};
+use super::tables::{Tables, TablesError};
+use crate::page::{Paged, queue_range};
+use crate::row::codec::{self, DecodeError};
+use crate::row::{Change, Key, Kind, Row, Write, id_key, kind_key, numbers_of};
+use crate::{Page, Queued};
+
+/// Writes carried out before waiting readers get their turn.
+const WRITES_PER_TURN: usize = 256;
+
+pub(crate) struct Shelf {
+    layers: RwLock<Layers>,
+}
+
+struct Layers {
+    active: Overlay,
+    frozen: Option<Arc<Overlay>>,
+    /// `None` while they are opened again.
+    tables: Option<Arc<Tables>>,
+    /// The highest queue number per generation in the tables: above it they need not be asked.
+    settled: HashMap<u64, u64>,
+}
+
+/// What the overlays hold of a queue, in order; `None` hides a row of the tables.
+pub(crate) struct Front {
+    rows: Vec<(Key, Option<Row>)>,
+    range: RangeInclusive<Key>,
+    page: Page,
+    tables: Option<Arc<Tables>>,
+}
+
+impl Shelf {
+    pub fn new(tables: Tables, active: Overlay) -> Shelf {
+        let settled = HashMap::new();
+        Shelf {
+            layers: RwLock::new(Layers { active, frozen: None, tables: Some(Arc::new(tables)), settled }),
+        }
+    }
+
+    pub fn apply(&self, writes: Vec<Write>) {
+        let mut layers = self.layers.write();
+        for (count, write) in writes.into_iter().enumerate() {
+            if count % WRITES_PER_TURN == WRITES_PER_TURN - 1 {
+                RwLockWriteGuard::bump(&mut layers);
+            }
+            if write.key[0] == Kind::Ends as u8 && matches!(write.change, Change::Delete) {
+                let generation = numbers_of(&write.key).map(|(generation, _)| generation);
+                generation.map(|generation| layers.settled.remove(&generation));
+            }
+            layers.active.apply(write);
+        }
+    }
+
+    pub fn active_bytes(&self) -> usize {
+        self.layers.read().active.bytes()
+    }
+
+    /// Takes the active overlay for a checkpoint. `None` when the one before is not done.
+    pub fn freeze(&self) -> Option<Arc<Overlay>> {
+        let mut layers = self.layers.write();
+        if layers.frozen.is_some() {
+            return None;
+        }
+        let frozen = Arc::new(std::mem::take(&mut layers.active));
+        layers.frozen = Some(frozen.clone());
+        Some(frozen)
+    }
+
+    /// The frozen overlay is in the tables now.
+    pub fn thaw(&self) {
+        let mut layers = self.layers.write();
+        let Some(frozen) = layers.frozen.take() else { return };
+        for (key, entry) in frozen.range(kind_key(Kind::Queue)..=kind_key(Kind::Outbox)) {
+            if let (Entry::Row { .. }, Some((generation, number))) = (entry, numbers_of(key)) {
+                let settled = layers.settled.entry(generation).or_default();
+                *settled = number.max(*settled);
+            }
+        }
+        drop(layers);
+        drop(frozen);
+    }
+
+    /// What [`Shelf::scan`] found in the tables.
+    pub fn set_settled(&self, settled: HashMap<u64, u64>) {
+        self.layers.write().settled = settled;
+    }
+
+    pub fn tables(&self) -> Result<Arc<Tables>, TablesError> {
+        self.layers.read().tables.clone().ok_or(TablesError::Away)
+    }
+
+    /// Closes the tables and opens them anew: the way out of a poisoned engine. Readers that need
+    /// them meanwhile are told so.
+    pub fn reopen_tables(&self, dir: &Path) -> Result<(), TablesError> {
+        let mut old = self.layers.write().tables.take();
+        while let Some(tables) = old.take() {
+            old = Arc::try_unwrap(tables).err();
+            std::thread::yield_now();
+        }
+        let tables = Tables::open(dir)?;
+        self.layers.write().tables = Some(Arc::new(tables));
+        Ok(())
+    }
+
+    pub fn get(&self, key: &Key) -> Result<Option<Row>, TablesError> {
+        let (entry, tables) = {
+            let layers = self.layers.read();
+            (layers.front(key).cloned(), layers.tables.clone())
+        };
+        match entry {
+            Some(Entry::Row { row, .. }) => Ok(Some(row)),
+            Some(Entry::Gone) => Ok(None),
+            None => {
+                let Some(bytes) = tables.ok_or(TablesError::Away)?.get(key)? else { return Ok(None) };
+                Ok(Some(codec::decode(key, &bytes, &mut |body| self.body(body))?))
+            }
+        }
+    }
+
+    pub fn body(&self, body: u64) -> Option<Arc<Message>> {
+        match self.get(&id_key(Kind::Body, body)) {
+            Ok(Some(Row::Body(message))) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// A page of a queue as far as the overlays know it. Does not touch the disk.
+    pub fn queue_front(&self, generation: u64, after: u64, page: Page) -> Front {
+        let layers = self.layers.read();
+        let range = queue_range(generation, after);
+        let in_tables = layers.settled.get(&generation).is_some_and(|settled| *settled > after);
+        let (mut rows, mut visible) = (Vec::new(), 0);
+        let mut last = range.end().clone();
+        for (key, entry) in layers.merged(range.clone()) {
+            rows.push((key.clone(), entry.row().cloned()));
+            visible += usize::from(entry.row().is_some());
+            if visible >= page.rows_max.max(1) {
+                last = key.clone();
+                break;
+            }
+        }
+        let tables = layers.tables.clone().filter(|_| in_tables);
+        let range = range.start().clone()..=last;
+        Front { rows, range, page, tables }
+    }
+
+    /// The page, with what the tables have of it. Blocking if [`Front::needs_tables`].
+    pub fn queue_page(&self, front: Front) -> Result<Vec<Queued>, TablesError> {
+        let mut paged = Paged::new(front.page);
+        let mut rows = front.rows.into_iter().peekable();
+        if let Some(tables) = front.tables {
+            for stored in tables.range(front.range) {
+                let (key, value) = stored?;
+                let key = Key::from_slice(&key);
+                while let Some((before, row)) = rows.next_if(|(front, _)| *front < key) {
+                    if row.is_some_and(|row| !paged.add(&before, &row)) {
+                        return Ok(paged.rows);
+                    }
+                }
+                if rows.peek().is_some_and(|(front, _)| *front == key) {
+                    continue;
+                }
+                let row = codec::decode(&key, &value, &mut |body| self.body(body))?;
+                if !paged.add(&key, &row) {
+                    return Ok(paged.rows);
+                }
+            }
+        }
+        for (key, row) in rows {
+            if row.is_some_and(|row| !paged.add(&key, &row)) {
+                break;
+            }
+        }
+        Ok(paged.rows)
+    }
+
+    /// Every row in key order, and the highest queue number per generation in the tables. Writers
+    /// wait meanwhile.
+    pub fn scan(&self, row: &mut dyn FnMut(&Key, &Row)) -> Result<HashMap<u64, u64>, TablesError> {
+        let layers = self.layers.read();
+        let mut front = layers.merged(kind_key(Kind::Applied)..=last_key()).peekable();
+        let mut settled = HashMap::new();
+        let mut bodies = Bodies::default();
+        let tables = layers.tables.clone().ok_or(TablesError::Away)?;
+        for stored in tables.all() {
+            let (key, value) = stored?;
+            let key = Key::from_slice(&key);
+            if key[0] == Kind::Queue as u8 {
+                settled.extend(numbers_of(&key));
+            }
+            while let Some((before, entry)) = front.next_if(|(front, _)| **front < key) {
+                bodies.pass(before, entry, row);
+            }
+            if front.peek().is_none_or(|(front, _)| **front != key) {
+                bodies.pass_stored(&key, &value, row)?;
+            }
+        }
+        for (key, entry) in front {
+            bodies.pass(key, entry, row);
+        }
+        Ok(settled)
+    }
+}
+
+/// Above every key.
+fn last_key() -> Key {
+    Key::from_slice(&[u8::MAX])
+}
+
+impl Front {
+    pub fn needs_tables(&self) -> bool {
+        self.tables.is_some()
+    }
+}
+
+impl Layers {
+    fn front(&self, key: &Key) -> Option<&Entry> {
+        self.active.get(key).or_else(|| self.frozen.as_ref()?.get(key))
+    }
+
+    /// What the overlays hold of a range, in order.
+    fn merged(&self, range: RangeInclusive<Key>) -> impl Iterator<Item = (&Key, &Entry)> {
+        let frozen = self.frozen.as_ref().map(|frozen| frozen.range(range.clone()));
+        let mut old = frozen.into_iter().flatten().peekable();
+        let mut new = self.active.range(range).peekable();
+        std::iter::from_fn(move || match (old.peek(), new.peek()) {
+            (Some((before, _)), Some((after, _))) if before < after => old.next(),
+            (Some((before, _)), Some((after, _))) => {
+                if before == after {
+                    old.next();
+                }
+                new.next()
+            }
+            (Some(_), None) => old.next(),
+            (None, _) => new.next(),
+        })
+    }
+}
+
+/// The shared bodies passed so far: they come before the queue rows that refer to them.
+#[derive(Default)]
+pub(crate) struct Bodies(HashMap<u64, Arc<Message>>);
+
+impl Bodies {
+    fn pass(&mut self, key: &Key, entry: &Entry, to: &mut dyn FnMut(&Key, &Row)) {
+        if let Entry::Row { row, .. } = entry {
+            self.note(key, row);
+            to(key, row);
+        }
+    }
+
+    pub fn pass_stored(
+        &mut self,
+        key: &Key,
+        value: &[u8],
+        to: &mut dyn FnMut(&Key, &Row),
+    ) -> Result<(), DecodeError> {
+        let row = codec::decode(key, value, &mut |body| self.0.get(&body).cloned())?;
+        self.note(key, &row);
+        to(key, &row);
+        Ok(())
+    }
+
+    fn note(&mut self, key: &Key, row: &Row) {
+        if let (Row::Body(message), Some((body, _))) = (row, numbers_of(key)) {
+            self.0.insert(body, message.clone());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The writer: one thread that decides, logs, syncs, shows and answers, a group of submits at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use parking_lot::MutexGuard;
+use weir_model::UnixMillis;
+
+use super::checkpoint::{Checkpoints, Order};
+use super::intake::Job;
+use super::log::{AppendError, Log};
+use super::mark::{Mark, Marked};
+use super::recover::load;
+use super::space::Space;
+use super::{Shared, answer_all};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::fault;
+use crate::row::{Applied, Change, Key, Write};
+use crate::state::{Batch, Effects, State};
+use crate::{Answer, Done, Refusal};
+
+/// Below this the log is not worth a checkpoint, even when the disk is full.
+const LOG_WORTH_FREEING_BYTES: u64 = 64 << 10;
+
+pub(crate) struct Writer {
+    pub shared: Arc<Shared>,
+    pub config: Config,
+    pub log: Log,
+    pub mark: Mark,
+    pub salt: u32,
+    pub clock: Clock,
+    pub space: Space,
+    pub checkpoints: Checkpoints,
+    pub sync: bool,
+}
+
+/// Why a group was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("cannot write the mark: {0}")]
+    Mark(std::io::Error),
+}
+
+impl Writer {
+    /// Until the intake is closed and drained.
+    pub fn run(mut self, garbage: Vec<Key>) {
+        self.clear(garbage);
+        let mut jobs = Vec::new();
+        while self.shared.intake.take(&mut jobs, self.config.commit_records_max, self.config.commit_bytes_max)
+        {
+            if self.shared.failed.load(Ordering::Acquire) {
+                jobs.drain(..).for_each(|job| answer_all(job, Refusal::Unavailable, &self.shared.counters));
+                continue;
+            }
+            if catch_unwind(AssertUnwindSafe(|| self.commit_group(&mut jobs))).is_err() {
+                tracing::error!("the store's writer has panicked: nothing more is taken in");
+                self.shared.failed.store(true, Ordering::Release);
+            }
+        }
+        self.checkpoints.stop();
+        if let Err(cause) = self.log.sync() {
+            tracing::error!(%cause, "the end of the log could not be synced");
+        }
+        self.shared.closed.send_replace(true);
+    }
+
+    fn commit_group(&mut self, jobs: &mut Vec<Job>) {
+        let begun = Instant::now();
+        let records = jobs.iter().map(|job| job.steps.len()).sum();
+        let now = self.clock.now();
+        let may_grow = self.may_grow(jobs.iter().map(|job| job.bytes()).sum::<usize>() as u64);
+        let mut effects = Effects::default();
+        let mut answers = self.decide(jobs, now, may_grow, &mut effects);
+        if effects.writes.is_empty() {
+            return self.answer(answers);
+        }
+        let dropped = effects.dropped;
+        match self.commit(now, &effects.writes) {
+            Ok(()) => {
+                self.show(effects);
+                self.shared.counters.committed(records, dropped, begun.elapsed());
+            }
+            Err(error) => self.take_back(&error, &mut answers),
+        }
+        self.answer(answers);
+        self.checkpoint_if_due(!may_grow);
+    }
+
+    fn decide(
+        &self,
+        jobs: &mut Vec<Job>,
+        now: UnixMillis,
+        may_grow: bool,
+        effects: &mut Effects,
+    ) -> Vec<(Answer, Done)> {
+        let mut state = self.shared.state.lock();
+        let fanout = state.rules().inline_fanout_max;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for Job { steps, done, .. } in jobs.drain(..) {
+            let mut batch = Batch::new(&steps, now, may_grow, fanout);
+            let answer = steps.into_iter().map(|step| state.apply(step, &mut batch, effects)).collect();
+            answers.push((answer, done));
+            MutexGuard::bump(&mut state);
+        }
+        state.settle(effects);
+        answers
+    }
+
+    /// One group without submits: what `weir bench store` measures.
+    pub fn commit_rows(&mut self, writes: Vec<Write>) -> Result<(), CommitError> {
+        let now = self.clock.now();
+        self.commit(now, &writes)?;
+        self.shared.shelf.apply(writes);
+        self.checkpoint_if_due(false);
+        Ok(())
+    }
+
+    /// Makes the writes durable: the record, then the mark that says it is acknowledged.
+    fn commit(&mut self, at: UnixMillis, writes: &[Write]) -> Result<(), CommitError> {
+        let sequence = self.log.append(at, writes)?;
+        let marked = Marked { sequence, at, salt: self.salt };
+        self.mark.write(marked, self.sync).map_err(CommitError::Mark)
+    }
+
+    /// Lets readers and the mirror see what is durable now.
+    fn show(&self, effects: Effects) {
+        self.shared.shelf.apply(effects.writes);
+        fault::reach("tables.after_apply");
+        if effects.retained.is_empty() {
+            return;
+        }
+        if let Some(mirror) = self.shared.mirror.lock().as_ref() {
+            for change in &effects.retained {
+                mirror.retained(&change.realm, &change.topic, change.position, change.message.as_ref());
+            }
+        }
+    }
+
+    /// Nothing of the group was shown: the state goes back to what the tables say.
+    fn take_back(&mut self, error: &CommitError, answers: &mut [(Answer, Done)]) {
+        let refusal = match error {
+            CommitError::Append(AppendError::Full) => Refusal::DiskFull,
+            _ => Refusal::Unknown,
+        };
+        tracing::error!(cause = %error, "a group commit failed");
+        let results = answers.iter_mut().flat_map(|(answer, _)| answer.iter_mut());
+        results.filter(|result| result.is_ok()).for_each(|result| *result = Err(refusal));
+        let reloaded = match refusal {
+            Refusal::DiskFull => self.reload(),
+            _ => false,
+        };
+        if !reloaded {
+            tracing::error!("the store takes nothing more until it is opened again");
+            self.shared.failed.store(true, Ordering::Release);
+        }
+    }
+
+    fn reload(&mut self) -> bool {
+        let mut state = self.shared.state.lock();
+        match load(&self.shared.shelf, state.rules().clone(), self.clock.next()) {
+            Ok((loaded, _)) => {
+                let old: State = std::mem::replace(&mut state, loaded);
+                state.carry_over(old);
+                true
+            }
+            Err(cause) => {
+                tracing::error!(%cause, "the tables cannot be read back");
+                false
+            }
+        }
+    }
+
+    fn answer(&self, answers: Vec<(Answer, Done)>) {
+        fault::reach("answer.before");
+        for (answer, done) in answers {
+            for refusal in answer.iter().filter_map(|result| result.as_ref().err()) {
+                self.shared.counters.refused(*refusal, 1);
+            }
+            if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
+                tracing::error!("an answer of the store was taken by a panic");
+            }
+        }
+    }
+
+    /// Whether the disk and the log have room for what grows.
+    fn may_grow(&mut self, bytes: u64) -> bool {
+        let log_is_stuck = self.checkpoints.is_failing()
+            && self.log.bytes() + self.checkpoints.log_bytes() > 2 * self.config.log_bytes_max;
+        self.space.has_room_for(bytes) && !log_is_stuck
+    }
+
+    fn checkpoint_if_due(&mut self, disk_is_full: bool) {
+        let large = self.log.bytes() > self.config.log_bytes_max
+            || self.shared.shelf.active_bytes() as u64 > self.config.log_bytes_max;
+        let freeing = disk_is_full && self.log.bytes() > LOG_WORTH_FREEING_BYTES;
+        if !large && !freeing {
+            return;
+        }
+        if large && self.checkpoints.is_busy() {
+            self.checkpoints.wait();
+        }
+        if !self.checkpoints.is_busy() {
+            self.begin_checkpoint();
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let segments = match self.log.seal() {
+            Ok(segments) => segments,
+            Err(cause) => return tracing::warn!(%cause, "no checkpoint for now"),
+        };
+        let applied = Applied { sequence: self.log.sequence(), at: self.clock.now() };
+        if let Some(overlay) = self.shared.shelf.freeze() {
+            self.checkpoints.begin(Order { applied, overlay, segments });
+        }
+    }
+
+    /// Removes rows that belong to nothing any more. What cannot be removed now is found again.
+    fn clear(&mut self, garbage: Vec<Key>) {
+        if garbage.is_empty() {
+            return;
+        }
+        let writes: Vec<Write> =
+            garbage.into_iter().map(|key| Write { key, change: Change::Delete }).collect();
+        let now = self.clock.now();
+        match self.commit(now, &writes) {
+            Ok(()) => self.shared.shelf.apply(writes),
+            Err(CommitError::Append(AppendError::Full)) => {}
+            Err(cause) => {
+                tracing::error!(%cause, "the store cannot be written");
+                self.shared.failed.store(true, Ordering::Release);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Rows as bytes: a layout byte, then postcard. A row that shares its body refers to it by number.
+
+use std::sync::Arc;
+
+use postcard::ser_flavors::Flavor;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use weir_model::{Filter, Message, Position, Qos};
+
+use super::{Kind, Row};
+use crate::Delivery;
+
+/// The layout of rows written now. Others are refused by name.
+pub(crate) const LAYOUT: u8 = 1;
+
+const RELEASED: u8 = 0;
+const INLINE: u8 = 1;
+const SHARED: u8 = 2;
+
+/// Why bytes are no row.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("layout {found} is not known, only {LAYOUT} is")]
+    Layout { found: u8 },
+    #[error("kind {kind} is not known")]
+    Kind { kind: u8 },
+    #[error("body {body} is missing")]
+    NoBody { body: u64 },
+    #[error("it ends too early")]
+    Short,
+    #[error("{0}")]
+    Content(#[from] postcard::Error),
+}
+
+/// A delivery without its message.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    qos: Qos,
+    retain: bool,
+    subscription_ids: SmallVec<[u32; 1]>,
+    group: Option<Filter>,
+}
+
+/// Appends the row's bytes.
+pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
+    out.push(LAYOUT);
+    match row {
+        Row::Applied(row) => put(row, out),
+        Row::Meta(row) => put(row, out),
+        Row::Session(row) => put(row, out),
+        Row::Subscription(row) => put(row, out),
+        Row::Ends(row) => put(row, out),
+        Row::Received(row) => put(row, out),
+        Row::Seen(row) => put(row, out),
+        Row::Body(row) => put(row, out),
+        Row::Outbox(row) => put(row, out),
+        Row::Released => out.push(RELEASED),
+        Row::Waiting { delivery, body: 0 } => {
+            out.push(INLINE);
+            put(delivery, out);
+        }
+        Row::Waiting { delivery, body } => {
+            out.push(SHARED);
+            put(&(body, delivery.qos, delivery.retain, &delivery.subscription_ids, &delivery.group), out);
+        }
+        Row::Delayed { realm, message } => put(&(realm, message), out),
+        Row::Retained { position, message } => put(&(position, message), out),
+    }
+}
+
+/// Reads a row back. `body` finds a shared message by its number.
+pub(crate) fn decode(
+    key: &[u8],
+    bytes: &[u8],
+    body: &mut dyn FnMut(u64) -> Option<Arc<Message>>,
+) -> Result<Row, DecodeError> {
+    let (layout, bytes) = bytes.split_first().ok_or(DecodeError::Short)?;
+    if *layout != LAYOUT {
+        return Err(DecodeError::Layout { found: *layout });
+    }
+    let kind = *key.first().ok_or(DecodeError::Short)?;
+    Ok(match kind {
+        k if k == Kind::Applied as u8 => Row::Applied(get(bytes)?),
+        k if k == Kind::Meta as u8 => Row::Meta(get(bytes)?),
+        k if k == Kind::Session as u8 => Row::Session(get(bytes)?),
+        k if k == Kind::Subscription as u8 => Row::Subscription(get(bytes)?),
+        k if k == Kind::Ends as u8 => Row::Ends(get(bytes)?),
+        k if k == Kind::Received as u8 => Row::Received(get(bytes)?),
+        k if k == Kind::Seen as u8 || k == Kind::DelaySeen as u8 => Row::Seen(get(bytes)?),
+        k if k == Kind::Body as u8 => Row::Body(get(bytes)?),
+        k if k == Kind::Outbox as u8 => Row::Outbox(get(bytes)?),
+        k if k == Kind::Queue as u8 => decode_queued(bytes, body)?,
+        k if k == Kind::Delayed as u8 => {
+            let (realm, message) = get(bytes)?;
+            Row::Delayed { realm, message }
+        }
+        k if k == Kind::Retained as u8 => {
+            let (position, message): (Position, Arc<Message>) = get(bytes)?;
+            Row::Retained { position, message }
+        }
+        kind => return Err(DecodeError::Kind { kind }),
+    })
+}
+
+fn decode_queued(
+    bytes: &[u8],
+    body: &mut dyn FnMut(u64) -> Option<Arc<Message>>,
+) -> Result<Row, DecodeError> {
+    let (tag, bytes) = bytes.split_first().ok_or(DecodeError::Short)?;
+    match *tag {
+        RELEASED => Ok(Row::Released),
+        INLINE => Ok(Row::Waiting { delivery: get(bytes)?, body: 0 }),
+        SHARED => {
+            let (number, envelope): (u64, Envelope) = get(bytes)?;
+            let message = body(number).ok_or(DecodeError::NoBody { body: number })?;
+            let Envelope { qos, retain, subscription_ids, group } = envelope;
+            let delivery = Delivery { message, qos, retain, subscription_ids, group };
+            Ok(Row::Waiting { delivery, body: number })
+        }
+        kind => Err(DecodeError::Kind { kind }),
+    }
+}
+
+/// Postcard's way out into a buffer that is used again and again.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+fn put<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    let written = postcard::serialize_with_flavor(value, Append(out));
+    // Every type of a row has a known length, and the buffer grows: postcard has no other error.
+    debug_assert!(written.is_ok(), "a row that postcard cannot write");
+}
+
+fn get<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    Ok(postcard::from_bytes(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use weir_model::Topic;
+
+    use super::*;
+    use crate::row::number_key;
+
+    #[test]
+    fn a_row_reads_back_as_it_was_inline_and_shared() {
+        let message = Arc::new(Message {
+            topic: Topic::new("a/b").unwrap(),
+            payload: Bytes::from_static(b"payload"),
+            qos: Qos::ExactlyOnce,
+            retain: true,
+            expires_at: None,
+            properties: None,
+        });
+        let delivery = Delivery {
+            message: message.clone(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            subscription_ids: SmallVec::from_slice(&[3, 4]),
+            group: Some(Filter::new("$share/g/a/+").unwrap()),
+        };
+        let key = number_key(Kind::Queue, 1, 2);
+        for body in [0, 9] {
+            let row = Row::Waiting { delivery: delivery.clone(), body };
+            let mut bytes = Vec::new();
+            encode(&row, &mut bytes);
+            let read = decode(&key, &bytes, &mut |n| (n == 9).then(|| message.clone()));
+            assert_eq!(read.unwrap(), row);
+        }
+    }
+}

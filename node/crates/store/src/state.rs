@@ -1,0 +1,329 @@
+//! The state machine of a store: every rule of the contract, in code without IO or clock.
+//!
+//! [`State::apply`] decides one step and says what is to be written; the backends carry the writes
+//! out. It holds everything but messages in queues and retained ones, so no decision reads a table.
+//! When writes could not be carried out, the state is loaded anew from the tables.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use weir_model::{Message, Position, Topic, UnixMillis};
+
+use crate::config::{Config, QueueFull};
+use crate::row::{Change, Key, Kind, Meta, Row, Write, id_key, kind_key, session_key};
+use crate::{Outcome, Refusal, SessionKey, SessionKind, SessionOp, Step};
+
+mod check;
+mod enqueue;
+mod load;
+mod open;
+mod queue;
+mod session;
+mod timers;
+mod topic;
+mod window;
+
+pub(crate) use load::Loader;
+use queue::Slot;
+use session::{Family, Session};
+pub(crate) use timers::Timer;
+use timers::Timers;
+use window::Window;
+
+/// Numbers reserved by one write of the meta row, and packet id uses by one of a session's ends.
+const RESERVE: u64 = 4096;
+const USES_RESERVE: u64 = 1024;
+
+/// Share groups kept although empty, so that a lively one is not made and forgotten per message.
+const IDLE_GROUPS_MAX: usize = 1024;
+
+/// The part of the config that decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub queue_messages_max: u64,
+    pub queue_bytes_max: u64,
+    pub queue_full: QueueFull,
+    pub inline_fanout_max: usize,
+    pub dedup_ids_max: usize,
+    pub delay_ids_max: usize,
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Rules {
+        Rules {
+            queue_messages_max: config.queue_messages_max.max(1),
+            queue_bytes_max: config.queue_bytes_max,
+            queue_full: config.queue_full,
+            inline_fanout_max: config.inline_fanout_max,
+            dedup_ids_max: config.dedup_ids_max.max(1),
+            delay_ids_max: config.delay_ids_max.max(1),
+        }
+    }
+}
+
+/// The outcomes of one step's ops.
+pub(crate) type Outcomes = SmallVec<[Outcome; 1]>;
+
+/// What is to be done because of the steps applied.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub writes: Vec<Write>,
+    pub retained: Vec<RetainedChange>,
+    /// Messages that a full queue gave up or did not take.
+    pub dropped: u64,
+}
+
+/// What the mirror hears.
+#[derive(Debug, Clone)]
+pub(crate) struct RetainedChange {
+    pub realm: Arc<str>,
+    pub topic: Topic,
+    pub position: Position,
+    pub message: Option<Arc<Message>>,
+}
+
+impl Effects {
+    pub fn put(&mut self, key: Key, row: Row) {
+        self.writes.push(Write { key, change: Change::Put(row) });
+    }
+
+    /// Writes a row under a key that never had one.
+    pub fn fresh(&mut self, key: Key, row: Row) {
+        self.writes.push(Write { key, change: Change::Fresh(row) });
+    }
+
+    pub fn delete(&mut self, key: Key) {
+        self.writes.push(Write { key, change: Change::Delete });
+    }
+}
+
+/// What holds for all steps of one submit.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub now: UnixMillis,
+    /// Whether steps that grow the store are let through (disk space).
+    pub may_grow: bool,
+    /// Messages with more copies than are stored in the rows, and the body they got.
+    bodies: HashMap<*const Message, u64>,
+}
+
+impl Batch {
+    pub fn new(steps: &[Step], now: UnixMillis, may_grow: bool, inline_fanout_max: usize) -> Batch {
+        let mut bodies = HashMap::new();
+        if steps.len() > inline_fanout_max {
+            let mut copies: HashMap<*const Message, usize> = HashMap::new();
+            for message in steps.iter().flat_map(enqueued) {
+                *copies.entry(Arc::as_ptr(message)).or_default() += 1;
+            }
+            bodies =
+                copies.into_iter().filter(|(_, n)| *n > inline_fanout_max).map(|(m, _)| (m, 0)).collect();
+        }
+        Batch { now, may_grow, bodies }
+    }
+}
+
+fn enqueued(step: &Step) -> impl Iterator<Item = &Arc<Message>> {
+    let ops = match step {
+        Step::Session { ops, .. } => ops.as_slice(),
+        Step::Topic { .. } => &[],
+    };
+    ops.iter().filter_map(|op| match op {
+        SessionOp::Enqueue(enqueue) => Some(&enqueue.delivery.message),
+        _ => None,
+    })
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    rules: Rules,
+    meta: Meta,
+    meta_changed: bool,
+    /// The newest generation, fence or entry given.
+    counter: u64,
+    /// The newest position given.
+    position: Position,
+    families: hashbrown::HashMap<SessionKey, Family>,
+    /// How many rows refer to each shared body.
+    bodies: HashMap<u64, u32>,
+    timers: Timers,
+    delay_seen: Window,
+    /// Sessions whose row of ends is to be written with this group commit.
+    changed: Vec<SessionKey>,
+    /// Share groups that became empty, longest ago first; bounded by [`IDLE_GROUPS_MAX`].
+    idle_groups: VecDeque<SessionKey>,
+}
+
+impl State {
+    /// The state of a store that has just been made.
+    pub fn new(rules: Rules, epoch: u64) -> State {
+        let meta = Meta { epoch, reserved: 0, group_base: 0 };
+        State {
+            rules,
+            meta,
+            meta_changed: true,
+            counter: 0,
+            position: Position { epoch, ..Position::default() },
+            families: hashbrown::HashMap::new(),
+            bodies: HashMap::new(),
+            timers: Timers::default(),
+            delay_seen: Window::default(),
+            changed: Vec::new(),
+            idle_groups: VecDeque::new(),
+        }
+    }
+
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Decides one step. Refused steps leave nothing behind.
+    pub fn apply(&mut self, step: Step, batch: &mut Batch, out: &mut Effects) -> Result<Outcomes, Refusal> {
+        match step {
+            Step::Topic { realm, topic, op } => {
+                let outcome = self.apply_topic(realm, topic, op, batch, out)?;
+                Ok(SmallVec::from_iter([outcome]))
+            }
+            Step::Session { key, ops } => {
+                self.check(&key, &ops, batch)?;
+                let outcomes = ops.into_iter().map(|op| self.apply_session(&key, op, batch, out)).collect();
+                self.forget_family_if_empty(&key);
+                Ok(outcomes)
+            }
+        }
+    }
+
+    /// Writes what was put off to once per group commit. Call it after the last step of a group.
+    pub fn settle(&mut self, out: &mut Effects) {
+        self.forget_idle_groups(out);
+        for key in std::mem::take(&mut self.changed) {
+            let Some(session) = self.session_mut(&key) else { continue };
+            let (generation, recorded) = (session.generation, session.recorded);
+            let kept = session.kept_mut();
+            if std::mem::take(&mut kept.ends_changed) && recorded {
+                let ends = crate::row::Ends { tail: kept.queue.tail(), uses_reserved: kept.uses_reserved };
+                out.put(id_key(Kind::Ends, generation), Row::Ends(ends));
+            }
+        }
+        if std::mem::take(&mut self.meta_changed) {
+            out.put(kind_key(Kind::Meta), Row::Meta(self.meta));
+        }
+    }
+
+    /// What is due by `now`, oldest first, with what the session is now.
+    pub fn due(&self, now: UnixMillis, max: usize) -> Vec<(UnixMillis, Timer, Option<crate::Fence>)> {
+        let fence = |key: &SessionKey| Some(self.session(key)?.fence());
+        let with_fence = |(at, timer): (UnixMillis, &Timer)| match timer {
+            Timer::Will(key) | Timer::Expiry(key) => (at, timer.clone(), fence(key)),
+            Timer::Delayed(_) => (at, timer.clone(), None),
+        };
+        self.timers.due(now).take(max).map(with_fence).collect()
+    }
+
+    fn apply_session(
+        &mut self,
+        key: &SessionKey,
+        op: SessionOp,
+        batch: &mut Batch,
+        out: &mut Effects,
+    ) -> Outcome {
+        match op {
+            SessionOp::Open(open) => self.open(key, open, batch.now, out),
+            SessionOp::Enqueue(enqueue) => self.enqueue(key, enqueue, batch, out),
+            SessionOp::Subscribe { filter, options, .. } => self.subscribe(key, filter, Some(options), out),
+            SessionOp::Unsubscribe { filter, .. } => self.subscribe(key, filter, None, out),
+            SessionOp::Ack { number, .. } | SessionOp::GroupAck { number } => self.ack(key, number, out),
+            SessionOp::Pubrec { number, .. } => self.pubrec(key, number, out),
+            SessionOp::Receive { packet_id, .. } => self.receive(key, packet_id, out),
+            SessionOp::Release { packet_id, .. } => self.release(key, packet_id, out),
+            SessionOp::ClearWill { .. } => self.clear_will(key, out),
+            SessionOp::Detach { detach, .. } => self.detach(key, detach, out),
+            SessionOp::FireWill { generation } => Outcome::Fired(self.fire_will(key, generation, out)),
+            SessionOp::OutboxDone { entry } => self.outbox_done(key, entry, out),
+            SessionOp::End { generation, .. } => self.end(key, generation, out),
+        }
+    }
+
+    /// Under which number the rows of a session lie.
+    pub fn generation(&self, key: &SessionKey) -> Option<u64> {
+        Some(self.session(key)?.generation)
+    }
+
+    fn session(&self, key: &SessionKey) -> Option<&Session> {
+        self.families.get(key)?.session.as_ref()
+    }
+
+    fn session_mut(&mut self, key: &SessionKey) -> Option<&mut Session> {
+        self.families.get_mut(key)?.session.as_mut()
+    }
+
+    /// The next generation, fence or entry: never given before in this store.
+    fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        if self.counter >= self.meta.reserved {
+            self.meta.reserved = self.counter + RESERVE;
+            self.meta_changed = true;
+        }
+        self.counter
+    }
+
+    fn write_session(&mut self, key: &SessionKey, out: &mut Effects) {
+        if let Some(session) = self.session(key).filter(|session| session.recorded) {
+            out.put(session_key(key), Row::Session(Box::new(session.row())));
+        }
+    }
+
+    fn note_ends(&mut self, key: &SessionKey) {
+        let Some(session) = self.session_mut(key) else { return };
+        if !std::mem::replace(&mut session.kept_mut().ends_changed, true) {
+            self.changed.push(key.clone());
+        }
+    }
+
+    /// One row less refers to a body; the last one takes the body along.
+    fn drop_reference(&mut self, slot: Slot, out: &mut Effects) {
+        let Slot::Waiting { body, .. } = slot else { return };
+        if body == 0 {
+            return;
+        }
+        if let Some(references) = self.bodies.get_mut(&body) {
+            *references -= 1;
+            if *references == 0 {
+                self.bodies.remove(&body);
+                out.delete(id_key(Kind::Body, body));
+            }
+        }
+    }
+
+    fn forget_family_if_empty(&mut self, key: &SessionKey) {
+        if self.families.get(key).is_some_and(|family| family.session.is_none() && family.owed.is_empty()) {
+            self.families.remove(key);
+        }
+    }
+
+    /// Puts an empty share group into the line of those that may be forgotten.
+    fn note_if_idle(&mut self, key: &SessionKey) {
+        if key.kind != SessionKind::Group {
+            return;
+        }
+        let Some(session) = self.session_mut(key) else { return };
+        let kept = session.kept_mut();
+        if kept.queue.is_empty() && !std::mem::replace(&mut kept.idle, true) {
+            self.idle_groups.push_back(key.clone());
+        }
+    }
+
+    /// Forgets share groups that are empty when many others became empty after them.
+    fn forget_idle_groups(&mut self, out: &mut Effects) {
+        while self.idle_groups.len() > IDLE_GROUPS_MAX {
+            let Some(oldest) = self.idle_groups.pop_front() else { return };
+            let Some(session) = self.session_mut(&oldest) else { continue };
+            let (generation, kept) = (session.generation, session.kept_mut());
+            kept.idle = false;
+            if kept.queue.is_empty() {
+                self.end(&oldest, generation, out);
+                self.forget_family_if_empty(&oldest);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Whether a step may happen at all: decided before any of its ops leaves a trace.
+
+use weir_model::UnixMillis;
+
+use super::queue::Slot;
+use super::{Batch, State};
+use crate::config::QueueFull;
+use crate::{Enqueue, Fence, Open, Refusal, SessionKey, SessionKind, SessionOp};
+
+/// What the ops of a step before the one in hand will have changed.
+struct Ahead {
+    /// The session is opened or ended by this very step, so no fence the caller knows is valid.
+    changed_hands: bool,
+    messages: i64,
+    bytes: i64,
+}
+
+impl State {
+    pub(super) fn check(&self, key: &SessionKey, ops: &[SessionOp], batch: &Batch) -> Result<(), Refusal> {
+        let mut ahead = Ahead { changed_hands: false, messages: 0, bytes: 0 };
+        for op in ops {
+            if !batch.may_grow && grows(op) {
+                return Err(Refusal::DiskFull);
+            }
+            self.check_op(key, op, batch.now, &mut ahead)?;
+        }
+        Ok(())
+    }
+
+    fn check_op(
+        &self,
+        key: &SessionKey,
+        op: &SessionOp,
+        now: UnixMillis,
+        ahead: &mut Ahead,
+    ) -> Result<(), Refusal> {
+        match op {
+            SessionOp::Open(open) => {
+                ahead.changed_hands = true;
+                self.check_owner(key, open, now)
+            }
+            SessionOp::Enqueue(enqueue) => self.check_room(key, enqueue, ahead),
+            SessionOp::GroupAck { number } => {
+                self.note_ack(key, *number, ahead);
+                Ok(())
+            }
+            SessionOp::Ack { fence, number } => {
+                self.note_ack(key, *number, ahead);
+                self.check_fence(key, *fence, ahead)
+            }
+            SessionOp::Subscribe { fence, .. }
+            | SessionOp::Unsubscribe { fence, .. }
+            | SessionOp::Pubrec { fence, .. }
+            | SessionOp::Receive { fence, .. }
+            | SessionOp::Release { fence, .. }
+            | SessionOp::ClearWill { fence }
+            | SessionOp::Detach { fence, .. } => self.check_fence(key, *fence, ahead),
+            SessionOp::End { generation, fence } => {
+                let session = self.session(key).filter(|session| session.generation == *generation);
+                if session.is_some_and(|session| fence.is_some_and(|fence| fence != session.fence)) {
+                    return Err(Refusal::Fenced);
+                }
+                ahead.changed_hands |= session.is_some();
+                Ok(())
+            }
+            SessionOp::FireWill { .. } | SessionOp::OutboxDone { .. } => Ok(()),
+        }
+    }
+
+    fn check_fence(&self, key: &SessionKey, fence: Fence, ahead: &Ahead) -> Result<(), Refusal> {
+        match self.session(key) {
+            Some(session) if session.fence() == fence && !ahead.changed_hands => Ok(()),
+            _ => Err(Refusal::Fenced),
+        }
+    }
+
+    fn check_owner(&self, key: &SessionKey, open: &Open, now: UnixMillis) -> Result<(), Refusal> {
+        match self.session(key) {
+            Some(session) if session.user_id != open.user_id && !session.has_expired(now) => {
+                Err(Refusal::NotOwner)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Only where a full queue refuses its publisher; the other policies always let a step through.
+    fn check_room(&self, key: &SessionKey, enqueue: &Enqueue, ahead: &mut Ahead) -> Result<(), Refusal> {
+        if self.rules.queue_full != QueueFull::Refuse {
+            return Ok(());
+        }
+        let session = self.session(key);
+        if key.kind == SessionKind::Client && session.is_none_or(|s| s.generation != enqueue.generation) {
+            return Ok(());
+        }
+        let kept = session.and_then(|session| session.kept());
+        if enqueue.id.is_some_and(|id| kept.is_some_and(|kept| kept.seen.contains(&id))) {
+            return Ok(());
+        }
+        ahead.messages += 1;
+        ahead.bytes += enqueue.delivery.message.size_bytes() as i64;
+        let (messages, bytes) = kept.map_or((0, 0), |kept| (kept.queue.messages(), kept.queue.bytes()));
+        let fits = messages as i64 + ahead.messages <= self.rules.queue_messages_max as i64
+            && bytes as i64 + ahead.bytes <= self.rules.queue_bytes_max as i64;
+        if fits { Ok(()) } else { Err(Refusal::QueueRefuses) }
+    }
+
+    fn note_ack(&self, key: &SessionKey, number: u64, ahead: &mut Ahead) {
+        let kept = self.session(key).and_then(|session| session.kept());
+        match kept.map_or(Slot::Gone, |kept| kept.queue.get(number)) {
+            Slot::Gone => {}
+            Slot::Released => ahead.messages -= 1,
+            Slot::Waiting { bytes, .. } => {
+                ahead.messages -= 1;
+                ahead.bytes -= i64::from(bytes);
+            }
+        }
+    }
+}
+
+/// Whether an op needs more room than it frees. Acknowledgements, releases, detaches and ends go
+/// through on a full disk: they are what makes room.
+fn grows(op: &SessionOp) -> bool {
+    match op {
+        SessionOp::Open(open) => open.persistent || open.will.is_some(),
+        SessionOp::Subscribe { .. } | SessionOp::Enqueue(_) | SessionOp::Receive { .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,110 @@
+//! The `weir` command: what can be said to it, and what its exit codes mean.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod client;
+mod doctor;
+mod flags;
+mod publish;
+mod serve;
+mod subscribe;
+
+/// A real-time broker: MQTT over TCP, TLS, WebSocket and QUIC, durable, in one program.
+///
+/// Without a command it serves, with the same flags as `weir serve`.
+///
+/// Exit codes: 0 done, 1 something failed, 2 the command or the configuration is wrong, 3 nobody could be
+/// reached, 4 the broker said no, 5 waited too long.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node (also what `weir` alone does).
+    Serve(Box<serve::Args>),
+    /// Publish to any MQTT broker.
+    #[command(name = "pub")]
+    Publish(Box<publish::Args>),
+    /// Subscribe at any MQTT broker and print what arrives.
+    #[command(name = "sub")]
+    Subscribe(Box<subscribe::Args>),
+    /// Measure any MQTT broker, or this machine's store.
+    Bench(Box<bench::Args>),
+    /// See whether this machine and this configuration are fit to serve.
+    Doctor(Box<doctor::Args>),
+}
+
+/// Why a command ended without doing its work. The exit code is part of the contract with scripts.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0:#}")]
+    Failed(anyhow::Error),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    TimedOut(String),
+    /// Everything that is to be said has been printed.
+    #[error("")]
+    Said,
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) | Self::Said => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
+            Self::Refused(_) => 4,
+            Self::TimedOut(_) => 5,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<crate::config::Error> for Failure {
+    fn from(error: crate::config::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl Cli {
+    /// Does what was said; failures go to stderr in one line.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            None => serve::run(&self.serve),
+            Some(Command::Serve(args)) => serve::run(&args),
+            Some(Command::Publish(args)) => publish::run(&args),
+            Some(Command::Subscribe(args)) => subscribe::run(&args),
+            Some(Command::Bench(args)) => bench::run(*args),
+            Some(Command::Doctor(args)) => doctor::run(&args),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                if !matches!(failure, Failure::Said) {
+                    eprintln!("weir: {failure}");
+                }
+                ExitCode::from(failure.exit_code())
+            }
+        }
+    }
+}

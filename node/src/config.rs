@@ -1,0 +1,216 @@
+//! The one configuration: every crate's section, read from defaults, file, environment and flags.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weir_access::Anonymous;
+
+mod address;
+mod catalog;
+mod layers;
+mod log_filter;
+mod print;
+
+pub use address::ListenAddr;
+pub use catalog::{Catalog, Key, Kind};
+pub use layers::Setting;
+pub use log_filter::LogFilter;
+
+/// All that can be set. Each section belongs to the crate of its name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node: its name, its directory, what it logs and how long it takes to stop.
+    pub node: Node,
+    /// Where clients come in.
+    pub listen: Listen,
+    /// Moving bytes: handshakes, HTTP, WebSocket, QUIC and certificates.
+    pub net: weir_net::Config,
+    /// What is kept, and how safely.
+    pub store: weir_store::Config,
+    /// Who may come in and do what.
+    pub access: weir_access::Config,
+    /// Sessions, outboxes and routes.
+    pub broker: weir_broker::Config,
+    /// The protocols and their limits.
+    pub gateway: weir_gateway::Config,
+}
+
+/// This node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// The name of this node in logs and `$SYS`; left out, the name of the host.
+    pub id: Option<String>,
+    /// The directory of everything this node keeps; it is made when it is missing.
+    pub data_dir: PathBuf,
+    /// Seconds a stopping node gives its clients and its store before it ends regardless.
+    pub grace_seconds: u64,
+    /// What is logged: error, warn, info, debug, trace or off, or directives such as `info,weir_store=debug`.
+    pub log: LogFilter,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { id: None, data_dir: PathBuf::from("weir-data"), grace_seconds: 10, log: LogFilter::default() }
+    }
+}
+
+impl Node {
+    /// The configured name, else the name of the host.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.id.clone().unwrap_or_else(|| {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            if name.trim().is_empty() { "weir".to_owned() } else { name.trim().to_owned() }
+        })
+    }
+}
+
+/// The listeners. Each is an address, a port alone (on loopback), or `off`; port 0 takes a free one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// MQTT over TCP.
+    pub mqtt: ListenAddr,
+    /// MQTT over TLS.
+    pub mqtts: ListenAddr,
+    /// HTTP: WebSocket, metrics and health.
+    pub http: ListenAddr,
+    /// The same over TLS.
+    pub https: ListenAddr,
+    /// MQTT over QUIC (UDP).
+    pub quic: ListenAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            mqtt: ListenAddr::loopback(1883),
+            mqtts: ListenAddr::loopback(8883),
+            http: ListenAddr::loopback(8080),
+            https: ListenAddr::loopback(8443),
+            quic: ListenAddr::loopback(14567),
+        }
+    }
+}
+
+impl Listen {
+    /// Every listener by its name, open or not.
+    #[must_use]
+    pub fn all(&self) -> [(&'static str, ListenAddr); 5] {
+        [
+            ("mqtt", self.mqtt),
+            ("mqtts", self.mqtts),
+            ("http", self.http),
+            ("https", self.https),
+            ("quic", self.quic),
+        ]
+    }
+}
+
+/// Why the configuration was refused. Every one names what to change and where.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{place}: there is no key `{key}`{}", nearest.as_ref().map_or(String::new(), |near| format!("; did you mean `{near}`?")))]
+    UnknownKey { key: String, place: String, nearest: Option<String> },
+    #[error("{place}: `{key}` cannot be {value}: {problem}; allowed is {allowed}")]
+    BadValue { key: String, place: String, value: String, problem: String, allowed: String },
+    #[error("{place}: this is not TOML: {problem}")]
+    Syntax { place: String, problem: String },
+    #[error("cannot read the configuration {}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    #[error("the environment variable {name} is not UTF-8")]
+    NotText { name: String },
+    #[error("the values do not fit together: {problem}")]
+    Together { problem: String },
+    #[error(
+        "{place}: `listen.{listener}` = {address} can be reached from other machines, and nobody is asked who they are; \
+         listen on 127.0.0.1, or let everybody in by name with `access.anonymous` = \"anywhere\" (WEIR__ACCESS__ANONYMOUS=anywhere)"
+    )]
+    OpenToAll { listener: &'static str, address: ListenAddr, place: String },
+}
+
+/// Where the values come from; later ones win over earlier ones.
+#[derive(Debug, Default)]
+pub struct Sources<'a> {
+    pub file: Option<&'a Path>,
+    /// The whole environment; only `WEIR__SECTION__KEY` counts.
+    pub environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    pub flags: Vec<Setting>,
+}
+
+/// Reads all sources, checks every key and value, and puts the later over the earlier.
+///
+/// # Errors
+/// The first key or value that cannot be, with its place.
+pub fn load(sources: Sources<'_>) -> Result<Config, Error> {
+    let catalog = Catalog::new();
+    let mut settings = match sources.file {
+        Some(path) => layers::from_file(path, &catalog)?,
+        None => Vec::new(),
+    };
+    settings.extend(layers::from_environment(sources.environment, &catalog)?);
+    settings.extend(sources.flags);
+
+    let mut places = BTreeMap::new();
+    let mut merged = toml::Table::new();
+    for setting in settings {
+        check(&setting, &catalog)?;
+        places.insert(setting.key.clone(), setting.place.clone());
+        layers::put(&mut merged, &setting.key, setting.value);
+    }
+    let config: Config = toml::Value::Table(merged)
+        .try_into()
+        .map_err(|error: toml::de::Error| Error::Together { problem: error.message().to_owned() })?;
+    refuse_open_doors(&config, &places)?;
+    Ok(config)
+}
+
+/// The configuration as TOML: every key with its sentence and its present value.
+#[must_use]
+pub fn print(config: &Config) -> String {
+    print::as_toml(config, &Catalog::new())
+}
+
+/// A setting is good when its key is known and it alone, beside the defaults, makes a configuration.
+fn check(setting: &Setting, catalog: &Catalog) -> Result<(), Error> {
+    let Some(key) = catalog.key(&setting.key) else {
+        return Err(Error::UnknownKey {
+            key: setting.key.clone(),
+            place: setting.place.clone(),
+            nearest: catalog.nearest(&setting.key),
+        });
+    };
+    let mut alone = toml::Table::new();
+    layers::put(&mut alone, &setting.key, setting.value.clone());
+    match toml::Value::Table(alone).try_into::<Config>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::BadValue {
+            key: setting.key.clone(),
+            place: setting.place.clone(),
+            value: setting.value.to_string(),
+            problem: error.message().to_owned(),
+            allowed: key.allowed.clone(),
+        }),
+    }
+}
+
+/// Without an authenticator only loopback is listened on, unless that was asked for by name.
+fn refuse_open_doors(config: &Config, places: &BTreeMap<String, String>) -> Result<(), Error> {
+    if config.access.anonymous == Anonymous::Anywhere {
+        return Ok(());
+    }
+    for (listener, address) in config.listen.all() {
+        if address.socket().is_some_and(|socket| !socket.ip().is_loopback()) {
+            let place = places.get(&format!("listen.{listener}")).cloned().unwrap_or_default();
+            return Err(Error::OpenToAll { listener, address, place });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

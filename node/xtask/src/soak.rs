@@ -1,0 +1,102 @@
+//! `cargo xtask soak`: one release node under changing load for a long time.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{cargo, command, must, target};
+
+/// Each a run of `weir bench`; they take turns.
+const LOADS: [&[&str]; 4] = [
+    &["p2p", "--qos", "0"],
+    &["p2p", "--qos", "1"],
+    &["fanout", "--subscribers", "200"],
+    &["durable", "--qos", "1"],
+];
+const ROUND_SECONDS: &str = "10";
+
+/// The node under load; killed when this ends early.
+struct Node {
+    process: Child,
+    url: String,
+}
+
+/// Fails when a load fails, or the node falls, or does not end by itself when told.
+pub fn run(seconds: u64) -> Result<()> {
+    must(cargo().args(["build", "--release", "--package", "weir"]))?;
+    let data = target().join("soak");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).context("cannot clear the last soak's data")?;
+    }
+    let mut node = Node::start(&data)?;
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut rounds = 0;
+    for load in LOADS.iter().cycle() {
+        if Instant::now() >= until {
+            break;
+        }
+        node.bear(load)?;
+        rounds += 1;
+        println!("round {rounds}: {}, {} KiB resident", load.join(" "), node.resident_kib()?);
+    }
+    node.end()?;
+    println!("{rounds} rounds");
+    Ok(())
+}
+
+impl Node {
+    fn start(data: &std::path::Path) -> Result<Self> {
+        let mut weir = command(target().join("release/weir"));
+        weir.args(["serve", "--mqtt", "127.0.0.1:0", "--mqtts", "off", "--http", "off", "--https", "off"]);
+        weir.args(["--quic", "off", "--data-dir"]).arg(data);
+        let mut process = weir.stdout(Stdio::piped()).spawn().context("cannot start weir")?;
+        let lines = process.stdout.take().context("weir has no stdout")?;
+        let mut node = Self { process, url: String::new() };
+        for line in BufReader::new(lines).lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix("listening mqtt ") {
+                node.url = format!("mqtt://{address}");
+            }
+            if line == "ready" {
+                return Ok(node);
+            }
+        }
+        bail!("weir ended before it was ready")
+    }
+
+    fn bear(&mut self, load: &[&str]) -> Result<()> {
+        let pid = self.process.id().to_string();
+        let mut bench = command(target().join("release/weir"));
+        bench.arg("bench").args(load);
+        bench.args(["--url", &self.url, "--pid", &pid, "--duration", ROUND_SECONDS, "--runs", "1"]);
+        must(&mut bench)?;
+        match self.process.try_wait()? {
+            Some(status) => bail!("the node fell under {}: {status}", load.join(" ")),
+            None => Ok(()),
+        }
+    }
+
+    fn resident_kib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        line.split_whitespace().next().context("no number")?.parse().context("no number")
+    }
+
+    fn end(mut self) -> Result<()> {
+        must(command("kill").args(["-TERM", &self.process.id().to_string()]))?;
+        let status = self.process.wait()?;
+        if !status.success() {
+            bail!("the node did not end well: {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    /// Harmless when it has ended.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,101 @@
+//! The foreign clients the tests run: found, or brought into `target/tools`, or named as missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::command::{command, find, must, root, target};
+
+/// Where Python and npm packages are put; tests find it in `WEIR_TOOLS`.
+pub fn directory() -> PathBuf {
+    target().join("tools")
+}
+
+/// The task: brings everything and fails when something is missing.
+pub fn task() -> Result<()> {
+    let missing = bring();
+    println!("WEIR_TOOLS={}", directory().display());
+    if !missing.is_empty() {
+        bail!("missing: {}", missing.join("; "));
+    }
+    Ok(())
+}
+
+/// Brings everything; returns what could not be had, with the reason.
+pub fn bring() -> Vec<String> {
+    let brought = [
+        ("mosquitto, mosquitto_pub, mosquitto_sub", mosquitto()),
+        ("paho-mqtt", python()),
+        ("mqtt.js, ws", node()),
+    ];
+    let missing = |(name, brought): (&str, Result<()>)| Some(format!("{name}: {:#}", brought.err()?));
+    brought.into_iter().filter_map(missing).collect()
+}
+
+fn mosquitto() -> Result<()> {
+    let programs = ["mosquitto", "mosquitto_pub", "mosquitto_sub"];
+    if programs.iter().all(|program| find(program).is_some()) {
+        return Ok(());
+    }
+    apt_install(&["mosquitto", "mosquitto-clients"])
+}
+
+/// Debian packages, for root only. Their services are not started.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let user = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own));
+    if user.ok() != Some(0) || find("apt-get").is_none() {
+        bail!("not installed; as root on Debian it would be: apt-get install {}", packages.join(" "));
+    }
+    let apt = |arguments: &[&str]| {
+        let mut apt = command("apt-get");
+        apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        must(&mut apt)
+    };
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())
+}
+
+fn python() -> Result<()> {
+    let wanted = root().join("node/tests/clients/requirements.txt");
+    let here = directory().join("python");
+    unless_brought(&here, &[&wanted], || {
+        let venv = |flag: &str| must(command("python3").args(["-m", "venv", flag]).arg(&here));
+        if venv("--clear").is_err() {
+            apt_install(&["python3", "python3-venv"])?;
+            venv("--clear")?;
+        }
+        let mut pip = command(here.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&wanted);
+        must(&mut pip)
+    })
+}
+
+fn node() -> Result<()> {
+    let wanted = root().join("node/tests/clients/package.json");
+    let here = directory().join("node");
+    unless_brought(&here, &[&wanted], || {
+        if find("npm").is_none() {
+            apt_install(&["nodejs", "npm"])?;
+        }
+        fs::create_dir_all(&here)?;
+        fs::copy(&wanted, here.join("package.json"))?;
+        let mut npm: Command = command("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&here);
+        must(&mut npm)
+    })
+}
+
+/// Does it unless it was done for files of exactly this content.
+fn unless_brought(here: &Path, wanted: &[&Path], bring: impl FnOnce() -> Result<()>) -> Result<()> {
+    let read =
+        |path: &&Path| fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let content = wanted.iter().map(read).collect::<Result<String>>()?;
+    let stamp = here.join(".brought");
+    if fs::read_to_string(&stamp).is_ok_and(|brought| brought == content) {
+        return Ok(());
+    }
+    bring()?;
+    fs::write(stamp, content).context("cannot note what was brought")
+}
