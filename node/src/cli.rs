@@ -46,7 +46,7 @@ enum Command {
 /// Why a command ended without doing its work. The exit code is part of the contract with scripts.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("{0:#}")]
+    #[error("{}", in_one_line(.0))]
     Failed(anyhow::Error),
     #[error("{0}")]
     Usage(String),
@@ -106,5 +106,29 @@ impl Cli {
                 ExitCode::from(failure.exit_code())
             }
         }
+    }
+}
+
+/// What was tried and each cause once: some errors already say their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.ends_with(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_already_said_is_not_said_twice() {
+        let error = anyhow::anyhow!("in use").context("cannot listen: in use").context("no clients");
+        assert_eq!(Failure::Failed(error).to_string(), "no clients: cannot listen: in use");
     }
 }

@@ -21,6 +21,20 @@ fn main() {
     }
 }
 
+/// CPU seconds used so far by each thread whose name begins with `weir-`.
+fn cpu() -> Vec<(String, f64)> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path.join("stat")).unwrap_or_default();
+    let stats = tasks.map(|task| read(task.unwrap().path()));
+    let parse = |stat: String| {
+        let (name, rest) = stat.split_once('(')?.1.split_once(')')?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
+        Some((name.to_owned(), ticks / 100.0))
+    };
+    stats.filter_map(parse).filter(|(name, _)| name.starts_with("weir-")).collect()
+}
+
 fn enqueues(url: &str, dir: &std::path::Path, acked: bool) {
     let config = Config {
         url: url.to_owned(),
@@ -61,6 +75,9 @@ fn enqueues(url: &str, dir: &std::path::Path, acked: bool) {
     }
     while answered.load(Ordering::Acquire) < sent {
         std::thread::sleep(Duration::from_millis(1));
+    }
+    for (name, seconds) in cpu() {
+        println!("  {name}: {:.2} us CPU per enqueue", seconds / sent as f64 * 1e6);
     }
     let rate = sent as f64 / begun.elapsed().as_secs_f64();
     let rss = std::fs::read_to_string("/proc/self/statm").unwrap();

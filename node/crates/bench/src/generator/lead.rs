@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Deliveries that may always be under way.
-const LEAD_MIN: u64 = 1_000_000;
+const LEAD_MIN: u64 = 200_000;
 
 /// Beyond that: what has been delivered in this much time on average.
 const LEAD_TIME: Duration = Duration::from_secs(2);
@@ -49,9 +49,9 @@ mod tests {
     #[test]
     fn a_slow_broker_holds_its_publishers_back_until_it_has_caught_up() {
         let mut lead = Lead::default();
-        assert!(lead.allows(SECOND, 1_000_000, 100_000));
-        assert!(!lead.allows(SECOND, 1_100_000, 100_000));
-        assert!(lead.allows(SECOND, 1_100_000, 100_001));
+        assert!(lead.allows(SECOND, 250_000, 100_000));
+        assert!(!lead.allows(SECOND, 300_000, 100_000));
+        assert!(lead.allows(SECOND, 300_000, 100_001));
     }
 
     #[test]
