@@ -61,11 +61,20 @@ pub trait Authenticator: Send + Sync {
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action<'a> {
-    Publish { topic: &'a str, qos: Qos, retain: bool },
+    Publish {
+        topic: &'a str,
+        qos: Qos,
+        retain: bool,
+    },
     /// The filter is judged as a whole set, `$share/<name>/` included.
-    Subscribe { filter: &'a str, qos: Qos },
+    Subscribe {
+        filter: &'a str,
+        qos: Qos,
+    },
     /// A message on its way to a subscriber, by whatever path.
-    Receive { topic: &'a str },
+    Receive {
+        topic: &'a str,
+    },
 }
 
 /// Says what a principal may do. Quick and synchronous: it is asked on the message path.

@@ -89,7 +89,7 @@ pub struct Load {
     /// Messages a second of all publishers together; flat out when not given
     #[arg(long)]
     pub rate: Option<NonZeroU32>,
-    /// Messages in one write; by default what fills 64 KiB, or 1 with --rate
+    /// Messages in one write; by default what fills 64 KiB, or with --rate what is due within 1 ms
     #[arg(long)]
     pub write_messages: Option<NonZeroU32>,
     /// QoS 1 and 2 messages in flight per publisher

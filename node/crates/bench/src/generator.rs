@@ -31,6 +31,7 @@ pub(crate) use histogram::Histogram;
 
 use batch::Shape;
 use crew::Crew;
+use pace::Pace;
 use receiver::Receiver;
 use shared::{Shared, Snapshot};
 
@@ -61,15 +62,14 @@ impl Flow {
 
     /// Messages in one write at most.
     fn write_messages(&self) -> usize {
-        let is_paced = self.load.rate.is_some();
         let topic = self.topics.first().map_or("", String::as_str);
-        let wanted = match self.load.write_messages {
-            Some(count) => count.get() as usize,
-            None if is_paced => 1,
-            None => self.shape(topic).frames_in_a_write(),
+        let wanted = match (self.load.write_messages, self.load.rate) {
+            (Some(count), _) => count.get() as usize,
+            (None, Some(rate)) => Pace::natural_group(rate.get(), self.topics.len()),
+            (None, None) => self.shape(topic).frames_in_a_write(),
         };
         // A paced group goes as one, so it has to fit into the window.
-        let is_windowed = is_paced && self.load.qos != Qos::AtMostOnce;
+        let is_windowed = self.load.rate.is_some() && self.load.qos != Qos::AtMostOnce;
         if is_windowed { wanted.min(usize::from(self.load.window)) } else { wanted }
     }
 

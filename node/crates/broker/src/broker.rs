@@ -259,7 +259,8 @@ impl Broker {
                 self.settle(&row.key, vec![SessionOp::Detach { fence: row.fence, detach }]).await;
             } else if !row.persistent && row.key.kind == SessionKind::Client && row.fence.generation > 0 {
                 let generation = row.fence.generation;
-                let ops = vec![SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
+                let ops =
+                    vec![SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
                 self.settle(&row.key, ops).await;
             }
             for entry in row.outbox {

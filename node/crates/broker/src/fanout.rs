@@ -205,7 +205,12 @@ pub fn delivery(message: &Arc<Message>, target: &Target, group: Option<weir_mode
 }
 
 /// Gives one message to the live receivers whose copy does not go through the store.
-pub fn deliver(broker: &Broker, message: &Arc<Message>, matched: &Matched, publisher: Option<&Arc<Session>>) -> u64 {
+pub fn deliver(
+    broker: &Broker,
+    message: &Arc<Message>,
+    matched: &Matched,
+    publisher: Option<&Arc<Session>>,
+) -> u64 {
     let mut frames = Frames::default();
     let mut copies = 0;
     for target in &matched.targets {
@@ -244,8 +249,7 @@ impl Frames {
     }
 
     fn frame(&mut self, broker: &Broker, form: FormId, delivery: &Delivery) -> &Bytes {
-        let key =
-            Key { form, retain: delivery.retain, subscription_ids: delivery.subscription_ids.clone() };
+        let key = Key { form, retain: delivery.retain, subscription_ids: delivery.subscription_ids.clone() };
         let at = self.made.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
             let mut frame = Vec::new();
             let marks = Marks { retain: key.retain, subscription_ids: &key.subscription_ids };

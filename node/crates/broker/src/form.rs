@@ -22,9 +22,8 @@ pub struct Publish<'a> {
 impl Publish<'_> {
     /// Makes it a message that can be kept and shared: the one copy of its payload.
     pub fn to_message(&self, topic: Topic, now: UnixMillis) -> Arc<Message> {
-        let expires_at = self
-            .expiry_seconds
-            .map(|seconds| now.after(std::time::Duration::from_secs(u64::from(seconds))));
+        let expires_at =
+            self.expiry_seconds.map(|seconds| now.after(std::time::Duration::from_secs(u64::from(seconds))));
         Arc::new(Message {
             topic,
             payload: Bytes::copy_from_slice(self.payload),

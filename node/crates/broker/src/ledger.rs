@@ -133,7 +133,9 @@ impl Default for Ledger {
             restored: Count::new(counter!("weir_broker_copies_restored_total")),
             dropped: Loss::ALL
                 .iter()
-                .map(|loss| Count::new(counter!("weir_broker_copies_dropped_total", "reason" => loss.as_str())))
+                .map(|loss| {
+                    Count::new(counter!("weir_broker_copies_dropped_total", "reason" => loss.as_str()))
+                })
                 .collect(),
         }
     }

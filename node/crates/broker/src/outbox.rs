@@ -126,6 +126,14 @@ pub struct Limits {
     pub stalled_ms: u64,
 }
 
+impl Limits {
+    /// What a copy counts against the high mark: its size, and as much more as lets half of
+    /// `messages_max` small copies reach it, so that a publisher waits before a lane is full.
+    fn copy_bytes(&self, live: &Live) -> usize {
+        live.delivery.message.size_bytes() + 2 * self.bytes_high / self.messages_max.max(1)
+    }
+}
+
 /// Frames of one form, pushed at once.
 pub struct Run<'a> {
     pub form: &'static dyn Form,
@@ -204,7 +212,7 @@ impl Outbox {
             }
             return;
         }
-        lanes.copy_bytes += live.delivery.message.size_bytes();
+        lanes.copy_bytes += limits.copy_bytes(&live);
         lanes.copies.push_back(live);
         self.pushed(lanes, was_idle);
     }
@@ -260,7 +268,7 @@ impl Outbox {
         let n = max.min(lanes.copies.len());
         let start = into.len();
         into.extend(lanes.copies.drain(..n));
-        let bytes: usize = into[start..].iter().map(|live| live.delivery.message.size_bytes()).sum();
+        let bytes: usize = into[start..].iter().map(|live| limits.copy_bytes(live)).sum();
         lanes.copy_bytes -= bytes.min(lanes.copy_bytes);
         if lanes.copies.is_empty() {
             lanes.copies = VecDeque::new();

@@ -34,7 +34,10 @@ pub enum Answering {
     Nothing,
     Puback(u16),
     /// QoS 2. `again`: the packet id was in use when its connection before was lost.
-    Pubrec { packet_id: u16, again: bool },
+    Pubrec {
+        packet_id: u16,
+        again: bool,
+    },
     /// A PUBREL: the packet id is being released.
     Pubcomp(u16),
 }
@@ -43,7 +46,9 @@ pub enum Answering {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Answer it now. `matched`: somebody wants it.
-    Accepted { matched: bool },
+    Accepted {
+        matched: bool,
+    },
     /// [`Publisher::completed`] will say.
     Waiting,
     Refused(Reason),
@@ -165,8 +170,8 @@ impl Publisher {
             self.tally.unmatched += 1;
             return Verdict::Accepted { matched: false };
         }
-        let message = (publish.qos > Qos::AtMostOnce)
-            .then(|| publish.to_message(hit.topic.clone(), clock::unix()));
+        let message =
+            (publish.qos > Qos::AtMostOnce).then(|| publish.to_message(hit.topic.clone(), clock::unix()));
         active.run.add(&self.broker, matched, &self.session, &publish, message);
         Verdict::Accepted { matched: true }
     }
@@ -203,12 +208,7 @@ impl Publisher {
         }
     }
 
-    fn keep(
-        &mut self,
-        message: &Arc<Message>,
-        id: Option<MessageId>,
-        due: Option<UnixMillis>,
-    ) -> Stage {
+    fn keep(&mut self, message: &Arc<Message>, id: Option<MessageId>, due: Option<UnixMillis>) -> Stage {
         let mut plan = match due {
             Some(due) => Plan::delayed(&self.realm, message, id, due),
             None => {
@@ -232,7 +232,8 @@ impl Publisher {
         let Some(fence) = self.fence else { return Verdict::Accepted { matched: true } };
         let commit = self.submit_own(SessionOp::Release { fence, packet_id });
         let active = self.active.get_or_insert_default();
-        let waiting = Waiting { answering: Answering::Pubcomp(packet_id), stage: Stage::Releasing { commit } };
+        let waiting =
+            Waiting { answering: Answering::Pubcomp(packet_id), stage: Stage::Releasing { commit } };
         active.line.push_back(waiting);
         match active.line.len() {
             1 => self.completed().map_or(Verdict::Waiting, |(_, verdict)| verdict),
@@ -273,7 +274,8 @@ impl Publisher {
             return;
         }
         let placeholder = Stage::Refused(Verdict::Lost);
-        let Stage::Noting { message, due, commit } = std::mem::replace(&mut active.line[at].stage, placeholder)
+        let Stage::Noting { message, due, commit } =
+            std::mem::replace(&mut active.line[at].stage, placeholder)
         else {
             return;
         };
@@ -338,7 +340,9 @@ impl Publisher {
         answering: Answering,
     ) -> Option<(Answering, Verdict)> {
         let matched = self.realm.routes.find(&message.topic);
-        if message.retain && let Some(plan) = &plan {
+        if message.retain
+            && let Some(plan) = &plan
+        {
             // Somebody subscribed while it was in the store: their queues are owed it too.
             let mut more = plan.missing(&message, &matched, &self.session);
             if !more.steps.is_empty() {

@@ -64,7 +64,12 @@ impl Session {
     }
 
     /// Gives the session to a connection; one that had it hears that it has it no more.
-    pub fn attach(&self, connection: u64, form: FormId, keep_alive_ms: u32) -> (u64, Vec<crate::outbox::Live>) {
+    pub fn attach(
+        &self,
+        connection: u64,
+        form: FormId,
+        keep_alive_ms: u32,
+    ) -> (u64, Vec<crate::outbox::Live>) {
         self.connection.store(connection, Ordering::Release);
         self.form.store(form, Ordering::Relaxed);
         self.keep_alive_ms.store(keep_alive_ms, Ordering::Relaxed);

@@ -44,7 +44,13 @@ pub struct Pick {
 impl Group {
     pub fn new(filter: Filter, realm: Arc<str>) -> Arc<Group> {
         let key = SessionKey { realm, kind: SessionKind::Group, name: filter.clone().into() };
-        Arc::new(Group { filter, key, members: RwLock::new(Vec::new()), next: AtomicUsize::new(0), claimed: Mutex::default() })
+        Arc::new(Group {
+            filter,
+            key,
+            members: RwLock::new(Vec::new()),
+            next: AtomicUsize::new(0),
+            claimed: Mutex::default(),
+        })
     }
 
     pub fn join(&self, session: &Arc<Session>, options: SubscriptionOptions) {

@@ -47,7 +47,11 @@ impl Actor for TimersActor {
     type State = State;
     type Arguments = Broker;
 
-    async fn pre_start(&self, myself: ActorRef<TimersMsg>, broker: Broker) -> Result<State, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<TimersMsg>,
+        broker: Broker,
+    ) -> Result<State, ActorProcessingErr> {
         let ticker = tokio::spawn(async move {
             let mut interval = tokio::time::interval(TICK);
             interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

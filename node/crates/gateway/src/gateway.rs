@@ -64,7 +64,8 @@ impl Gateway {
         render: Render,
     ) -> Result<Gateway, StartError> {
         let wants_tls = [listen.mqtts, listen.https, listen.quic].iter().any(Option::is_some);
-        let tls = wants_tls.then(|| tls::ServerConfig::load(&net.tls, &listen.certificate_dir)).transpose()?;
+        let tls =
+            wants_tls.then(|| tls::ServerConfig::load(&net.tls, &listen.certificate_dir)).transpose()?;
         let (alive, stopped) = mpsc::channel(1);
         let (open, ready) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let shared = Arc::new(Shared { broker: broker.clone(), config, linger: net.linger() });

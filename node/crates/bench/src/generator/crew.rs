@@ -26,6 +26,10 @@ const SLEEP_MAX: Duration = Duration::from_millis(1);
 /// How long a thread naps that has nothing to do.
 const NAP: Duration = Duration::from_micros(200);
 
+/// The same where publishers wait for acknowledgements: long enough to collect some, short against the
+/// time in which a window passes through any broker.
+const WINDOWED_NAP: Duration = Duration::from_micros(50);
+
 /// What the threads do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -97,8 +101,9 @@ fn runtime(load: &Load) -> std::io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     // Between two looks at the sockets: publishers must not starve subscribers.
     builder.enable_all().event_interval(13);
-    if load.rate.is_none() && load.qos == Qos::AtMostOnce {
-        builder.on_thread_park(|| std::thread::sleep(NAP));
+    if load.rate.is_none() {
+        let nap = if load.qos == Qos::AtMostOnce { NAP } else { WINDOWED_NAP };
+        builder.on_thread_park(move || std::thread::sleep(nap));
     }
     builder.build()
 }

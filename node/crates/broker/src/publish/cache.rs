@@ -42,7 +42,9 @@ impl Cache {
         let version = broker.access().version();
         let at = match self.entries.iter().position(|e| *e.hit.topic == *publish.topic) {
             Some(at) => at,
-            None => self.add(routes, broker, principal, publish, version).map_err(|_| Reason::TopicInvalid)?,
+            None => {
+                self.add(routes, broker, principal, publish, version).map_err(|_| Reason::TopicInvalid)?
+            }
         };
         let entry = &mut self.entries[at];
         if !routes.is_current(entry.hit.matched.generations) {

@@ -77,7 +77,13 @@ impl Broker {
     }
 
     /// A member did not acknowledge a shared message: another one gets it, a bounded number of times.
-    pub fn hand_on_claim(&self, realm: &Arc<Realm>, from: &Arc<Session>, message: Arc<Message>, claim: Claim) {
+    pub fn hand_on_claim(
+        &self,
+        realm: &Arc<Realm>,
+        from: &Arc<Session>,
+        message: Arc<Message>,
+        claim: Claim,
+    ) {
         if claim.handovers >= self.config().shared_handovers_max {
             self.ledger().lost(Loss::SharedUnclaimed, 1);
             self.group_ack(&claim);
@@ -102,7 +108,11 @@ impl Broker {
             return;
         }
         let claim = Claim { handovers: claim.handovers + 1, ..claim };
-        pick.session.outbox.push_copy(Live { delivery, number: None, claim: Some(claim) }, self.limits(), self.ledger());
+        pick.session.outbox.push_copy(
+            Live { delivery, number: None, claim: Some(claim) },
+            self.limits(),
+            self.ledger(),
+        );
     }
 
     /// Puts a shared message in a persistent member's own queue, then takes it out of the group's.

@@ -46,7 +46,6 @@ pub struct Plan {
     covered: Vec<usize>,
 }
 
-
 impl Plan {
     /// Everything `message` owes.
     pub fn new(
@@ -107,7 +106,10 @@ impl Plan {
         let seen = |session: &Arc<Session>| {
             let address = Arc::as_ptr(session) as usize;
             self.covered.contains(&address)
-                || self.copies.iter().any(|c| matches!(&c.to, To::Session(s) if Arc::as_ptr(s) as usize == address))
+                || self
+                    .copies
+                    .iter()
+                    .any(|c| matches!(&c.to, To::Session(s) if Arc::as_ptr(s) as usize == address))
         };
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
             if !seen(&target.session) {
@@ -133,7 +135,13 @@ impl Plan {
     fn queue(&mut self, message: &Arc<Message>, target: &Target, id: Option<MessageId>) {
         let delivery = fanout::delivery(message, target, None);
         if let (Some(generation), true) = (target.session.stored, delivery.qos > Qos::AtMostOnce) {
-            self.enqueue(target.session.key.clone(), generation, id, delivery, To::Session(target.session.clone()));
+            self.enqueue(
+                target.session.key.clone(),
+                generation,
+                id,
+                delivery,
+                To::Session(target.session.clone()),
+            );
         }
     }
 
@@ -190,7 +198,11 @@ impl Plan {
     }
 
     /// Takes the store's answer: numbers, losses, or why it was refused.
-    pub fn settle(mut self: Box<Self>, broker: &Broker, answer: Option<Answer>) -> Result<Box<Plan>, Refusal> {
+    pub fn settle(
+        mut self: Box<Self>,
+        broker: &Broker,
+        answer: Option<Answer>,
+    ) -> Result<Box<Plan>, Refusal> {
         let answer = answer.ok_or(Refusal::Unknown)?;
         if let Some(refusal) = answer.iter().find_map(|step| step.as_ref().err()) {
             return Err(*refusal);

@@ -160,7 +160,8 @@ impl Directory {
                     let (broker, shard) = (broker.clone(), broker.sessions().shards[index].clone());
                     let started = async move {
                         let (actor, _) =
-                            Actor::spawn_linked(None, ShardActor, (broker, shard.clone()), supervisor).await?;
+                            Actor::spawn_linked(None, ShardActor, (broker, shard.clone()), supervisor)
+                                .await?;
                         shard.slot.set(actor.clone());
                         Ok(actor.get_cell())
                     };

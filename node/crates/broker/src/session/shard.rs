@@ -9,7 +9,7 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 use weir_model::Reason;
 use weir_store::{
-    Detach, Fence, Open, Outcome, OutboxEntry, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step,
+    Detach, Fence, Open, OutboxEntry, Outcome, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step,
 };
 
 use super::Session;

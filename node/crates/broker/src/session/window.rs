@@ -239,7 +239,8 @@ mod tests {
             }
             for (number, id) in sent.into_iter().rev() {
                 let answered = window.puback(id);
-                prop_assert!(matches!(answered, Answered::Over { number: n, .. } if n == number));
+                let over = matches!(answered, Answered::Over { number: n, .. } if n == number);
+                prop_assert!(over);
             }
             prop_assert_eq!(window.room(), 100);
         }

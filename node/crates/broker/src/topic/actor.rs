@@ -76,7 +76,10 @@ fn rebuild(broker: &Broker, shard: usize) {
             .all(&realm.name)
             .into_iter()
             .flat_map(|session| {
-                session.subscriptions().into_iter().map(move |(filter, options)| (session.clone(), filter, options))
+                session
+                    .subscriptions()
+                    .into_iter()
+                    .map(move |(filter, options)| (session.clone(), filter, options))
             })
             .collect();
         if shard == EXACT_SHARDS {

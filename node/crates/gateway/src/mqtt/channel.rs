@@ -12,8 +12,8 @@ use weir_broker::outbox::{Bell, Chunk, Limits, Live};
 use weir_broker::publish::{Commit, Publisher};
 use weir_broker::session::intake::Intake;
 use weir_broker::session::window::{Held, Window};
-use weir_model::Reason;
 use weir_broker::store::{Fence, Queued, ReadError, SessionOp, Step};
+use weir_model::Reason;
 use weir_wire::mqtt::{self, Disconnect, ReasonCode, Version, encode};
 
 use super::alias::{Incoming, Outgoing};

@@ -109,8 +109,11 @@ type Accepted = (Mqtt, Vec<u8>, Closer, Vec<u8>);
 async fn open(shared: &Arc<Shared>, peer: Peer, bytes: &[u8]) -> Result<Accepted, Refused> {
     let len = mqtt::frame_len(bytes, shared.config.connect_bytes_max).ok().flatten().unwrap_or(bytes.len());
     let (frame, rest) = bytes.split_at(len.min(bytes.len()));
-    let connect = mqtt::decode_connect(frame)
-        .map_err(|ConnectError { error, answer }| Refused { code: error.code, version: answer, what: error.what })?;
+    let connect = mqtt::decode_connect(frame).map_err(|ConnectError { error, answer }| Refused {
+        code: error.code,
+        version: answer,
+        what: error.what,
+    })?;
     let refused = |reason, what| Refused { code: reason::code(reason), version: Some(connect.version), what };
     check(&connect).map_err(|(reason, what)| refused(reason, what))?;
     let client_id: Arc<str> = match connect.client_id {
@@ -139,7 +142,8 @@ async fn open(shared: &Arc<Shared>, peer: Peer, bytes: &[u8]) -> Result<Accepted
         form: form::form_id(connect.version),
         connection: shared.broker.next_connection(),
     };
-    let opened = shared.broker.sessions().open(request.clone()).await.map_err(|reason| refused(reason, ""))?;
+    let opened =
+        shared.broker.sessions().open(request.clone()).await.map_err(|reason| refused(reason, ""))?;
     let closer = Closer::new(shared.broker.clone(), closing(&request, &opened));
     let connack = connack(shared, &connect, &request, opened.present);
     let channel = channel(shared, &connect, identity, &request, opened);

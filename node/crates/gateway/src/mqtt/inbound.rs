@@ -4,8 +4,8 @@ use weir_broker::form::Publish;
 use weir_broker::publish::{Answering, Verdict};
 use weir_broker::session::intake::Arrival;
 use weir_broker::session::window::Answered;
-use weir_model::{Qos, Reason};
 use weir_broker::store::{SessionOp, Step};
+use weir_model::{Qos, Reason};
 use weir_wire::mqtt::{self, Ack, Packet, PacketType, ReasonCode, Version, encode};
 
 use super::alias::Incoming;
@@ -35,20 +35,19 @@ impl Mqtt {
             Packet::Pubrec(ack) => self.answered(ack, PacketType::Pubrec, out),
             Packet::Pubcomp(ack) => self.answered(ack, PacketType::Pubcomp, out),
             Packet::Pubrel(ack) => self.release(ack, out),
-            Packet::Subscribe(subscribe) => return Some(self.subscribe(&subscribe, out)),
-            Packet::Unsubscribe(unsubscribe) => return Some(self.unsubscribe(&unsubscribe)),
+            Packet::Subscribe(subscribe) => Some(self.subscribe(&subscribe, out)),
+            Packet::Unsubscribe(unsubscribe) => Some(self.unsubscribe(&unsubscribe)),
             Packet::Pingreq => {
                 encode::pingresp(out);
                 None
             }
-            Packet::Disconnect(disconnect) => return Some(self.disconnect(&disconnect, out)),
+            Packet::Disconnect(disconnect) => Some(self.disconnect(&disconnect, out)),
             Packet::Connect(_) => Some(self.end(Reason::Protocol, "a second CONNECT", out)),
             Packet::Auth(_) => Some(self.end(Reason::Protocol, "AUTH without an authentication method", out)),
             Packet::Publish(publish) => self.publish(&publish, out),
-            Packet::Connack(_)
-            | Packet::Suback(_)
-            | Packet::Unsuback(_)
-            | Packet::Pingresp => Some(self.end(Reason::Protocol, "a packet only a server sends", out)),
+            Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
+                Some(self.end(Reason::Protocol, "a packet only a server sends", out))
+            }
         }
     }
 
@@ -165,13 +164,13 @@ impl Mqtt {
     /// How a refusal is said: MQTT 5 by reason code. 3.1.1 has no refusal: what may not be published
     /// is acknowledged and dropped (MQTT-3.3.5-2), what could not be kept ends the connection, so
     /// that the client sends it again.
-    fn refused(&mut self, answering: Answering, reason: Reason, out: &mut Vec<u8>) -> Result<ReasonCode, Flow> {
+    fn refused(
+        &mut self,
+        answering: Answering,
+        reason: Reason,
+        out: &mut Vec<u8>,
+    ) -> Result<ReasonCode, Flow> {
         match (reason, self.version, answering) {
-            (Reason::TopicInvalid, Version::V5, Answering::Puback(_) | Answering::Pubrec { .. })
-                if self.wants_reasons =>
-            {
-                Err(self.end(reason, "topic name invalid", out))
-            }
             (Reason::TopicInvalid, ..) => Err(self.end(reason, "topic name invalid", out)),
             (reason, Version::V5, _) => Ok(reason::code(reason)),
             (Reason::NotAuthorized, ..) | (_, _, Answering::Nothing) => Ok(ReasonCode::Success),

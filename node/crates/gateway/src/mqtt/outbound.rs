@@ -6,8 +6,8 @@ use weir_broker::clock;
 use weir_broker::ledger::Loss;
 use weir_broker::outbox::Live;
 use weir_broker::session::window::Held;
-use weir_model::Qos;
 use weir_broker::store::{Page, Queued, RowState, SessionOp};
+use weir_model::Qos;
 use weir_wire::mqtt::{PacketType, ReasonCode};
 
 use super::channel::Mqtt;

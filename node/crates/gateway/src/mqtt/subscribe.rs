@@ -6,8 +6,8 @@ use std::task::Context;
 use weir_broker::clock;
 use weir_broker::outbox::Live;
 use weir_broker::retained::PageMax;
-use weir_model::{Filter, Message, Qos, Reason, Topic};
 use weir_broker::store::{Delivery, Enqueue, Fence, SessionOp, Step, SubscriptionOptions};
+use weir_model::{Filter, Message, Qos, Reason, Topic};
 use weir_wire::mqtt::{self, List, ReasonCode, RetainHandling, Suback, Version, encode};
 
 use super::channel::Mqtt;
@@ -215,10 +215,7 @@ impl Mqtt {
         if !steps.is_empty() {
             let session = self.session().clone();
             self.publisher.broker.ledger().stored.add(steps.len() as u64);
-            self.publisher.broker.store().submit(
-                steps,
-                Box::new(move |_| session.outbox.behind()),
-            );
+            self.publisher.broker.store().submit(steps, Box::new(move |_| session.outbox.behind()));
         }
     }
 
@@ -256,7 +253,11 @@ fn retained_copy(message: Arc<Message>, options: &SubscriptionOptions) -> Delive
 }
 
 /// Submits ops of one session as one step; whether it was done.
-async fn submit(broker: &weir_broker::Broker, session: &Arc<weir_broker::Session>, ops: Vec<SessionOp>) -> bool {
+async fn submit(
+    broker: &weir_broker::Broker,
+    session: &Arc<weir_broker::Session>,
+    ops: Vec<SessionOp>,
+) -> bool {
     let step = Step::Session { key: session.key.clone(), ops: ops.into() };
     matches!(broker.submit(vec![step]).await.first(), Some(Ok(_)))
 }

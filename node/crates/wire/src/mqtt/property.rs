@@ -110,10 +110,10 @@ impl Property {
 
     /// The refusal of a property in a packet that does not know it.
     ///
-    /// Answered like other data that is not allowed, with 0x82, where MQTT 5, 2.2.2.2 names 0x81.
+    /// Malformed, by MQTT 5, 2.2.2.2.
     #[cold]
     pub(super) fn misplaced(self) -> DecodeError {
-        DecodeError::protocol("property is not one of this packet type")
+        DecodeError::malformed("property is not one of this packet type")
     }
 }
 

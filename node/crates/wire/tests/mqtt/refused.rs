@@ -146,11 +146,11 @@ fn a_property_that_may_stand_once_is_refused_twice() {
 
 #[test]
 fn a_property_of_another_packet_is_refused() {
-    refuses(&publish(b"\x11\x00\x00\x00\x01"), V5, PROTOCOL);
-    refuses(&connect(b"\x23\x00\x01"), V5, PROTOCOL);
-    refuses(&subscribe(b"\x1f\x00\x01r"), V5, PROTOCOL);
-    refuses(b"\x40\x06\x00\x01\x00\x02\x01\x00", V5, PROTOCOL);
-    refuses(b"\xe0\x05\x00\x03\x13\x00\x01", V5, PROTOCOL);
+    refuses(&publish(b"\x11\x00\x00\x00\x01"), V5, MALFORMED);
+    refuses(&connect(b"\x23\x00\x01"), V5, MALFORMED);
+    refuses(&subscribe(b"\x1f\x00\x01r"), V5, MALFORMED);
+    refuses(b"\x40\x06\x00\x01\x00\x02\x01\x00", V5, MALFORMED);
+    refuses(b"\xe0\x05\x00\x03\x13\x00\x01", V5, MALFORMED);
     refuses(&publish(b"\x7e"), V5, MALFORMED);
     refuses(&publish(b"\x80\x01"), V5, MALFORMED);
 }
