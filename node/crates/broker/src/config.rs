@@ -22,6 +22,8 @@ pub struct Config {
     pub receive_max: u16,
     /// Most kept publishes of one connection that wait for their commit; beyond, reading pauses.
     pub commits_waiting_max: usize,
+    /// Most bytes of kept publishes of one connection that wait for their commit.
+    pub commits_waiting_bytes_max: usize,
     /// Longest session expiry granted, in seconds; MQTT 3.1.1 sessions get it too. 4294967295 = for ever.
     pub session_expiry_seconds_max: u32,
     /// Most subscriptions of one session; beyond, SUBACK says 0x97.
@@ -46,6 +48,7 @@ impl Default for Config {
             inflight_max: 1024,
             receive_max: 1024,
             commits_waiting_max: 1024,
+            commits_waiting_bytes_max: 8 << 20,
             session_expiry_seconds_max: u32::MAX,
             subscriptions_max: 10_000,
             shared_handovers_max: 5,

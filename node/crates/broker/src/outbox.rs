@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use weir_store::Delivery;
@@ -117,6 +116,12 @@ struct Lanes {
     waiting: SmallVec<[Waker; 1]>,
 }
 
+#[derive(Default)]
+struct Sleeper {
+    connection: u64,
+    waker: Option<Waker>,
+}
+
 /// Bounds of an outbox, from the broker's config.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -159,7 +164,8 @@ impl RunFrames<'_> {
 
 pub struct Outbox {
     lanes: Mutex<Lanes>,
-    waker: AtomicWaker,
+    /// The connection that has the session, and its task while it sleeps.
+    sleeper: Mutex<Sleeper>,
     /// Bytes in both lanes; read without the lock to see pressure.
     bytes: AtomicUsize,
     /// When the socket last took bytes, or the outbox began to fill ([`clock::now_ms`]).
@@ -171,7 +177,7 @@ impl Default for Outbox {
     fn default() -> Outbox {
         Outbox {
             lanes: Mutex::new(Lanes::default()),
-            waker: AtomicWaker::new(),
+            sleeper: Mutex::new(Sleeper::default()),
             bytes: AtomicUsize::new(0),
             progress_ms: AtomicU64::new(0),
             bells: AtomicU8::new(0),
@@ -202,7 +208,8 @@ impl Outbox {
     pub fn push_copy(&self, live: Live, limits: &Limits, ledger: &Ledger) {
         let mut lanes = self.lanes.lock();
         let was_idle = lanes.is_empty();
-        if lanes.copies.len() >= limits.messages_max {
+        let full = lanes.copies.len() >= limits.messages_max || lanes.copy_bytes >= limits.bytes_max;
+        if full {
             let stored = live.number.is_some();
             lanes.behind |= stored;
             drop(lanes);
@@ -222,7 +229,7 @@ impl Outbox {
         drop(lanes);
         if was_idle {
             self.progress_ms.store(clock::now_ms(), Ordering::Relaxed);
-            self.waker.wake();
+            self.wake();
         }
     }
 
@@ -293,12 +300,6 @@ impl Outbox {
         std::mem::take(&mut self.lanes.lock().behind)
     }
 
-    /// The stored queue has rows that were not pushed here.
-    pub fn behind(&self) {
-        self.lanes.lock().behind = true;
-        self.ring(Bell::Progress);
-    }
-
     /// The queue number of the copy that is next in the lane.
     pub fn first_number(&self) -> Option<u64> {
         self.lanes.lock().copies.front().and_then(|live| live.number)
@@ -309,14 +310,29 @@ impl Outbox {
         self.progress_ms.store(clock::now_ms(), Ordering::Relaxed);
     }
 
-    /// The connection's task sleeps until something comes.
-    pub fn register(&self, cx: &Context<'_>) {
-        self.waker.register(cx.waker());
+    /// The connection's task sleeps until something comes. A connection that has lost the session
+    /// must not take the wake-ups of the one that has it.
+    pub fn register(&self, connection: u64, cx: &Context<'_>) {
+        let mut sleeper = self.sleeper.lock();
+        if sleeper.connection != connection {
+            return;
+        }
+        match &sleeper.waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => sleeper.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&self) {
+        let waker = self.sleeper.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     pub fn ring(&self, bell: Bell) {
         self.bells.fetch_or(bell as u8, Ordering::AcqRel);
-        self.waker.wake();
+        self.wake();
     }
 
     /// Whether `bell` rang since it was last heard.
@@ -330,15 +346,16 @@ impl Outbox {
         self.bells.load(Ordering::Relaxed) != 0
     }
 
-    /// Empties it for another connection, or for the end: returns the frames lost and the copies.
-    pub fn clear(&self) -> (u64, Vec<Live>) {
+    /// Empties it for another connection, or for the end (0): returns the frames lost and the copies.
+    pub fn clear(&self, connection: u64) -> (u64, Vec<Live>) {
         let mut lanes = self.lanes.lock();
         let old = std::mem::take(&mut *lanes);
         self.bytes.store(0, Ordering::Relaxed);
         self.bells.store(0, Ordering::Release);
         drop(lanes);
         old.waiting.into_iter().for_each(Waker::wake);
-        self.waker.wake();
+        self.wake();
+        self.sleeper.lock().connection = connection;
         (old.frame_messages, old.copies.into())
     }
 }

@@ -12,6 +12,7 @@ pub mod plan;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use weir_access::Action;
 use weir_model::{Message, MessageId, Principal, Qos, Reason, UnixMillis};
@@ -33,11 +34,7 @@ use plan::Plan;
 pub enum Answering {
     Nothing,
     Puback(u16),
-    /// QoS 2. `again`: the packet id was in use when its connection before was lost.
-    Pubrec {
-        packet_id: u16,
-        again: bool,
-    },
+    Pubrec(u16),
     /// A PUBREL: the packet id is being released.
     Pubcomp(u16),
 }
@@ -76,11 +73,14 @@ struct Active {
     cache: Cache,
     run: Run,
     line: VecDeque<Waiting>,
+    /// Bytes of the messages in the line.
+    line_bytes: usize,
 }
 
 /// A message whose commit, or whose turn, has not come yet.
 struct Waiting {
     answering: Answering,
+    bytes: usize,
     stage: Stage,
 }
 
@@ -100,17 +100,23 @@ enum Stage {
 /// An answer of the store on its way to a connection.
 pub struct Commit {
     answer: Mutex<Option<Answer>>,
+    waker: AtomicWaker,
 }
 
 impl Commit {
     /// Submits steps for a session; its connection hears [`Bell::Progress`].
     pub fn submit(broker: &Broker, session: &Arc<Session>, steps: Vec<Step>) -> Arc<Commit> {
-        let commit = Arc::new(Commit { answer: Mutex::new(None) });
+        let none_owed = steps.is_empty().then(Answer::new);
+        let commit = Arc::new(Commit { answer: Mutex::new(none_owed), waker: AtomicWaker::new() });
+        if steps.is_empty() {
+            return commit;
+        }
         let (mine, session) = (commit.clone(), session.clone());
         broker.store().submit(
             steps,
             Box::new(move |answer| {
                 *mine.answer.lock() = Some(answer);
+                mine.waker.wake();
                 session.outbox.ring(Bell::Progress);
             }),
         );
@@ -190,7 +196,7 @@ impl Publisher {
         let publish = Publish { topic: &topic_text, ..publish };
         let message = publish.to_message(topic, now);
         let stage = match (self.fence, answering) {
-            (Some(fence), Answering::Pubrec { packet_id, .. }) => {
+            (Some(fence), Answering::Pubrec(packet_id)) => {
                 let op = SessionOp::Receive { fence, packet_id };
                 Stage::Noting { commit: self.submit_own(op), message, due }
             }
@@ -198,7 +204,9 @@ impl Publisher {
             _ => Stage::Turn { message },
         };
         let active = self.active.get_or_insert_default();
-        active.line.push_back(Waiting { answering, stage });
+        let bytes = publish.topic.len() + publish.payload.len();
+        active.line_bytes += bytes;
+        active.line.push_back(Waiting { answering, bytes, stage });
         if active.line.len() > 1 {
             return Verdict::Waiting;
         }
@@ -232,8 +240,11 @@ impl Publisher {
         let Some(fence) = self.fence else { return Verdict::Accepted { matched: true } };
         let commit = self.submit_own(SessionOp::Release { fence, packet_id });
         let active = self.active.get_or_insert_default();
-        let waiting =
-            Waiting { answering: Answering::Pubcomp(packet_id), stage: Stage::Releasing { commit } };
+        let waiting = Waiting {
+            answering: Answering::Pubcomp(packet_id),
+            bytes: 0,
+            stage: Stage::Releasing { commit },
+        };
         active.line.push_back(waiting);
         match active.line.len() {
             1 => self.completed().map_or(Verdict::Waiting, |(_, verdict)| verdict),
@@ -256,6 +267,7 @@ impl Publisher {
                 return None;
             }
             let head = active.line.pop_front()?;
+            active.line_bytes -= head.bytes;
             if let Some(done) = self.finish(head) {
                 return Some(done);
             }
@@ -352,7 +364,7 @@ impl Publisher {
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit };
                 let active = self.active.get_or_insert_default();
-                active.line.push_front(Waiting { answering, stage });
+                active.line.push_front(Waiting { answering, bytes: 0, stage });
                 return None;
             }
         }
@@ -364,7 +376,7 @@ impl Publisher {
         self.tally.accepted += 1;
         self.tally.matched += copies;
         self.tally.unmatched += u64::from(copies == 0);
-        if let Answering::Pubrec { packet_id, .. } = answering {
+        if let Answering::Pubrec(packet_id) = answering {
             self.session.fanned_out(packet_id, true);
         }
         Some((answering, Verdict::Accepted { matched: copies > 0 }))
@@ -387,7 +399,11 @@ impl Publisher {
 
     /// Whether the line is full: read no more until something completes.
     pub fn is_full(&self) -> bool {
-        self.waiting() >= self.broker.config().commits_waiting_max
+        let config = self.broker.config();
+        self.active.as_ref().is_some_and(|active| {
+            active.line.len() >= config.commits_waiting_max
+                || active.line_bytes >= config.commits_waiting_bytes_max
+        })
     }
 
     pub fn waiting(&self) -> usize {
@@ -405,7 +421,9 @@ impl Publisher {
         self.push();
         while self.waiting() > 0 {
             std::future::poll_fn(|cx| {
-                self.session.outbox.register(cx);
+                if let Some(commit) = self.head() {
+                    commit.waker.register(cx.waker());
+                }
                 match self.completed() {
                     Some(_) => std::task::Poll::Ready(()),
                     None if self.waiting() == 0 => std::task::Poll::Ready(()),
@@ -415,6 +433,16 @@ impl Publisher {
             .await;
         }
         self.settle();
+    }
+
+    /// The commit the head of the line waits for.
+    fn head(&self) -> Option<&Commit> {
+        match &self.active.as_ref()?.line.front()?.stage {
+            Stage::Noting { commit, .. } | Stage::Keeping { commit, .. } | Stage::Releasing { commit } => {
+                Some(commit)
+            }
+            Stage::Turn { .. } | Stage::Refused(_) => None,
+        }
     }
 
     /// Whether this principal may subscribe to a filter.

@@ -74,7 +74,7 @@ impl Session {
         self.form.store(form, Ordering::Relaxed);
         self.keep_alive_ms.store(keep_alive_ms, Ordering::Relaxed);
         self.seen();
-        self.outbox.clear()
+        self.outbox.clear(connection)
     }
 
     /// The connection has ended; false when another one has it already.

@@ -29,6 +29,9 @@ const PARTIAL_BYTES: usize = 8 << 10;
 /// Chunks written by one system call.
 const SLICES: usize = 16;
 
+/// Reads and writes in a row before others on the thread have their turn.
+const ROUNDS: usize = 8;
+
 /// A publisher waits this long at most before it looks again whether its receiver lives.
 const PRESSED: Duration = Duration::from_millis(20);
 
@@ -53,6 +56,9 @@ pub type Work = Box<dyn std::any::Any + Send>;
 /// A protocol's side of a connection.
 pub trait Channel: Send {
     fn session(&self) -> &Arc<Session>;
+
+    /// The number under which the session knows this connection.
+    fn connection(&self) -> u64;
 
     fn limits(&self) -> &Limits;
 
@@ -150,8 +156,8 @@ impl<C: Channel> Connection<C> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            self.channel.session().outbox.register(cx);
+        for _ in 0..ROUNDS {
+            self.channel.session().outbox.register(self.channel.connection(), cx);
             let mut progress = match self.wake(cx) {
                 Ok(progress) => progress,
                 Err(end) => return Poll::Ready(end),
@@ -169,6 +175,9 @@ impl<C: Channel> Connection<C> {
                 return Poll::Pending;
             }
         }
+        self.channel.settle();
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Everything but the socket. Returns whether something moved that may free reading.

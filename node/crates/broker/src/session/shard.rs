@@ -216,7 +216,7 @@ impl State {
         if !session.detach(closing.connection) {
             return;
         }
-        let (lost, copies) = session.outbox.clear();
+        let (lost, copies) = session.outbox.clear(0);
         self.broker.ledger().lost(Loss::ConnectionLost, lost);
         self.broker.hand_on(&closing.realm, session, copies);
         if closing.expiry_seconds == 0 || session.stored.is_none() {

@@ -42,6 +42,8 @@ pub struct Mqtt {
     /// PUBRELs that wait until their PUBREC is stored.
     pub releases: VecDeque<(u16, Arc<Commit>)>,
     pub replays: VecDeque<Replay>,
+    /// A page of retained messages on its way into the stored queue.
+    pub replaying: Option<Arc<Commit>>,
     /// Rows up to here carry DUP.
     pub sent_before: u64,
     pub expiry_seconds: u32,
@@ -131,6 +133,10 @@ impl Channel for Mqtt {
         &self.publisher.session
     }
 
+    fn connection(&self) -> u64 {
+        self.connection
+    }
+
     fn limits(&self) -> &Limits {
         self.publisher.broker.limits()
     }
@@ -149,7 +155,7 @@ impl Channel for Mqtt {
                 Some(flow) => return (at + len, flow),
                 None => at += len,
             }
-            if out.len() > self.config().answer_bytes_max {
+            if out.len() > self.config().answer_bytes_max || self.publisher.is_full() {
                 return (at, Flow::Push);
             }
         }
@@ -183,6 +189,9 @@ impl Channel for Mqtt {
                     return self.end(Reason::Unavailable, "the queue cannot be read", out);
                 }
             }
+        }
+        if self.replaying.take_if(|commit| commit.is_answered()).is_some() {
+            self.behind = true;
         }
         self.send_copies(out);
         self.load(cx);

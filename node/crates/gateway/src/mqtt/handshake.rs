@@ -274,10 +274,12 @@ fn channel(
         frame_bytes_max,
         aliases_in: None,
         aliases_out: (rewrites && connect.version == Version::V5).then(|| Box::new(Outgoing::new(alias_max))),
-        behind: stored && opened.queue.messages > 0,
+        // Also what was queued between opening and attaching wants reading.
+        behind: stored,
         loading: None,
         releases: Default::default(),
         replays: Default::default(),
+        replaying: None,
         sent_before: opened.queue.sent,
         expiry_seconds: request.expiry_seconds,
         expiry_was_zero: request.expiry_seconds == 0,

@@ -73,10 +73,8 @@ impl Mqtt {
         let answering = match publish.qos {
             Qos::AtMostOnce => Answering::Nothing,
             Qos::AtLeastOnce => Answering::Puback(packet_id),
-            Qos::ExactlyOnce => match self.receive(packet_id, out) {
-                Some(again) => Answering::Pubrec { packet_id, again },
-                None => return None,
-            },
+            Qos::ExactlyOnce if self.receive(packet_id, out) => Answering::Pubrec(packet_id),
+            Qos::ExactlyOnce => return None,
         };
         if publish.qos > Qos::AtMostOnce && self.exceeds_receive_maximum() {
             return Some(self.end(Reason::ReceiveMaximum, "", out));
@@ -107,16 +105,16 @@ impl Mqtt {
         }
     }
 
-    /// A QoS 2 packet id came: `None` = it was here before and has been answered.
-    fn receive(&mut self, packet_id: u16, out: &mut Vec<u8>) -> Option<bool> {
+    /// A QoS 2 packet id came; false when its message was here before and is, or will be, answered.
+    fn receive(&mut self, packet_id: u16, out: &mut Vec<u8>) -> bool {
         match self.intake.receive(packet_id) {
-            Arrival::New => Some(false),
-            Arrival::Again if !self.publisher.session.was_fanned_out(packet_id) => Some(true),
-            Arrival::Waiting => None,
+            Arrival::New => true,
+            Arrival::Again if !self.publisher.session.was_fanned_out(packet_id) => true,
+            Arrival::Waiting => false,
             Arrival::Again | Arrival::Received => {
                 self.intake.answered(packet_id);
                 self.ack(PacketType::Pubrec, packet_id, ReasonCode::Success, out);
-                None
+                false
             }
         }
     }
@@ -149,7 +147,7 @@ impl Mqtt {
             Answering::Nothing => {}
             Answering::Puback(id) => self.ack(PacketType::Puback, id, code, out),
             Answering::Pubcomp(id) => self.ack(PacketType::Pubcomp, id, ReasonCode::Success, out),
-            Answering::Pubrec { packet_id, .. } => {
+            Answering::Pubrec(packet_id) => {
                 if code.is_error() {
                     self.intake.refuse(packet_id);
                 } else {

@@ -5,6 +5,7 @@ use std::task::Context;
 
 use weir_broker::clock;
 use weir_broker::outbox::Live;
+use weir_broker::publish::Commit;
 use weir_broker::retained::PageMax;
 use weir_broker::store::{Delivery, Enqueue, Fence, SessionOp, Step, SubscriptionOptions};
 use weir_model::{Filter, Message, Qos, Reason, Topic};
@@ -193,7 +194,10 @@ impl Mqtt {
 
     /// Whether numbered deliveries must be answered before more retained ones are sent.
     fn window_is_busy(&self) -> bool {
-        self.window.room() == 0 || self.loading.is_some() || (self.stored_fence().is_some() && self.behind)
+        self.window.room() == 0
+            || self.loading.is_some()
+            || self.replaying.is_some()
+            || (self.stored_fence().is_some() && self.behind)
     }
 
     fn send_retained(&mut self, deliveries: Vec<Delivery>, fence: Option<Fence>, out: &mut Vec<u8>) {
@@ -215,7 +219,7 @@ impl Mqtt {
         if !steps.is_empty() {
             let session = self.session().clone();
             self.publisher.broker.ledger().stored.add(steps.len() as u64);
-            self.publisher.broker.store().submit(steps, Box::new(move |_| session.outbox.behind()));
+            self.replaying = Some(Commit::submit(&self.publisher.broker, &session, steps));
         }
     }
 
