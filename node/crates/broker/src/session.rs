@@ -140,6 +140,9 @@ impl Session {
                 true
             }
             None => {
+                if list.is_empty() {
+                    list.reserve_exact(1);
+                }
                 list.push((filter.clone(), options));
                 false
             }

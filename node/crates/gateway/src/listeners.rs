@@ -89,7 +89,13 @@ impl Actor for ListenerActor {
 fn greet(door: &Arc<Door>, incoming: Incoming) {
     let (door, alive) = (door.clone(), door.alive.clone());
     tokio::spawn(async move {
-        let served = AssertUnwindSafe(serve(door, incoming)).catch_unwind().await;
+        let steady = AssertUnwindSafe(Box::pin(welcome(door, incoming))).catch_unwind().await;
+        // What came before is on the heap and gone; from here on the task is as small as can be.
+        let served = match steady {
+            Ok(Some(client)) => AssertUnwindSafe(client.run()).catch_unwind().await,
+            Ok(None) => Ok(()),
+            Err(panic) => Err(panic),
+        };
         if served.is_err() {
             counter!("weir_broker_actor_restarts_total", "kind" => "connection").increment(1);
             tracing::error!("a connection's task panicked; its client may connect again");
@@ -98,13 +104,15 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
     });
 }
 
-async fn serve(door: Arc<Door>, incoming: Incoming) {
+/// Handshakes, up to the client's CONNECT.
+async fn welcome(door: Arc<Door>, incoming: Incoming) -> Option<Box<mqtt::Client>> {
     let peer = Peer { address: incoming.peer, listener: door.name };
-    let stream = match Box::pin(incoming.establish()).await {
+    let stream = match incoming.establish().await {
         Ok(established) => established.stream,
         Err(error) => {
             counter!("weir_gateway_handshakes_failed_total", "listener" => door.name).increment(1);
-            return tracing::debug!(listener = door.name, %error, "a handshake failed");
+            tracing::debug!(listener = door.name, %error, "a handshake failed");
+            return None;
         }
     };
     let stream = match door.speaks {
@@ -113,14 +121,15 @@ async fn serve(door: Arc<Door>, incoming: Incoming) {
             let routes: Arc<dyn Routes> = door.http.clone();
             match weir_net::http::serve(stream, peer.address, routes, &door.net).await {
                 Ok(Some(upgraded)) => upgraded.stream,
-                Ok(None) => return,
-                Err(error) => return tracing::debug!(%error, "an HTTP connection ended"),
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "an HTTP connection ended");
+                    return None;
+                }
             }
         }
     };
-    let shared = door.shared.clone();
-    drop(door);
-    mqtt::serve(shared, stream, peer).await;
+    mqtt::accept(&door.shared, stream, peer).await
 }
 
 /// How the supervisor starts a listener again.

@@ -39,11 +39,8 @@ pub struct Mqtt {
     /// The stored queue has rows this connection has not seen.
     pub behind: bool,
     pub loading: Option<BoxFuture<'static, Result<Vec<Queued>, ReadError>>>,
-    /// PUBRELs that wait until their PUBREC is stored.
-    pub releases: VecDeque<(u16, Arc<Commit>)>,
-    pub replays: VecDeque<Replay>,
-    /// A page of retained messages on its way into the stored queue.
-    pub replaying: Option<Arc<Commit>>,
+    /// What is owed beside live messages; only while something is.
+    pub owed: Option<Box<Owed>>,
     /// Rows up to here carry DUP.
     pub sent_before: u64,
     pub expiry_seconds: u32,
@@ -53,6 +50,16 @@ pub struct Mqtt {
     /// Why it ended, once it has.
     pub ended: Option<Reason>,
     pub config: Arc<super::Shared>,
+}
+
+/// What a connection owes its client that needs the store or the retained table first.
+#[derive(Default)]
+pub struct Owed {
+    /// PUBRELs that wait until their PUBREC is stored.
+    pub releases: VecDeque<(u16, Arc<Commit>)>,
+    pub replays: VecDeque<Replay>,
+    /// A page of retained messages on its way into the stored queue.
+    pub replaying: Option<Arc<Commit>>,
 }
 
 /// What a connection leaves behind.
@@ -177,7 +184,9 @@ impl Channel for Mqtt {
                 return flow;
             }
         }
-        self.send_releases(out);
+        if self.owed.is_some() {
+            self.pay_owed(cx, out);
+        }
         if let Some(loading) = &mut self.loading
             && let Poll::Ready(rows) = loading.as_mut().poll(cx)
         {
@@ -190,12 +199,8 @@ impl Channel for Mqtt {
                 }
             }
         }
-        if self.replaying.take_if(|commit| commit.is_answered()).is_some() {
-            self.behind = true;
-        }
         self.send_copies(out);
         self.load(cx);
-        self.replay(cx, out);
         Flow::Continue
     }
 

@@ -277,9 +277,7 @@ fn channel(
         // Also what was queued between opening and attaching wants reading.
         behind: stored,
         loading: None,
-        releases: Default::default(),
-        replays: Default::default(),
-        replaying: None,
+        owed: None,
         sent_before: opened.queue.sent,
         expiry_seconds: request.expiry_seconds,
         expiry_was_zero: request.expiry_seconds == 0,

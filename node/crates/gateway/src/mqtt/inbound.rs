@@ -233,7 +233,8 @@ impl Mqtt {
         let ops = [SessionOp::Pubrec { fence, number }].into_iter().collect();
         let step = Step::Session { key: session.key.clone(), ops };
         let commit = weir_broker::publish::Commit::submit(&self.publisher.broker, &session, vec![step]);
-        self.releases.push_back((packet_id, commit));
+        let owed = self.owed.get_or_insert_default();
+        owed.releases.push_back((packet_id, commit));
         self.send_releases(out);
     }
 

@@ -18,12 +18,23 @@ use crate::connection::Channel;
 const PAGE_BYTES: usize = 256 << 10;
 
 impl Mqtt {
+    /// Goes on with what the store or the retained table is needed for.
+    pub fn pay_owed(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+        self.send_releases(out);
+        let Some(owed) = &mut self.owed else { return };
+        if owed.replaying.take_if(|commit| commit.is_answered()).is_some() {
+            self.behind = true;
+        }
+        self.replay(cx, out);
+        self.owed.take_if(|o| o.releases.is_empty() && o.replays.is_empty() && o.replaying.is_none());
+    }
+
     /// PUBRELs whose PUBREC is stored, in order.
     pub fn send_releases(&mut self, out: &mut Vec<u8>) {
-        while self.releases.front().is_some_and(|(_, commit)| commit.is_answered()) {
-            if let Some((packet_id, _)) = self.releases.pop_front() {
-                self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
-            }
+        while let Some(owed) = &mut self.owed
+            && let Some((packet_id, _)) = owed.releases.pop_front_if(|(_, commit)| commit.is_answered())
+        {
+            self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
         }
     }
 

@@ -122,7 +122,9 @@ impl Mqtt {
             match Filter::new(text) {
                 Ok(filter) if self.session().has(&filter) => {
                     codes.push(ReasonCode::Success);
-                    self.replays.retain(|replay| replay.filter != filter);
+                    if let Some(owed) = &mut self.owed {
+                        owed.replays.retain(|replay| replay.filter != filter);
+                    }
                     filters.push(filter);
                 }
                 Ok(_) => codes.push(ReasonCode::NoSubscriptionExisted),
@@ -154,7 +156,9 @@ impl Mqtt {
             Ok(Answer::Subscribed { packet_id, codes, replays }) => {
                 let codes: Vec<_> = codes.into_iter().map(|code| suback_code(code, self.version)).collect();
                 encode::suback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
-                self.replays.extend(replays);
+                if !replays.is_empty() {
+                    self.owed.get_or_insert_default().replays.extend(replays);
+                }
             }
             Ok(Answer::Unsubscribed { packet_id, codes }) => {
                 encode::unsuback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
@@ -168,25 +172,29 @@ impl Mqtt {
     pub fn replay(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
         let bytes_max = self.config().answer_bytes_max / 2;
         while out.len() < bytes_max && !self.window_is_busy() {
-            let Some(replay) = self.replays.front_mut() else { return };
+            let room = self.window.room().max(1);
+            let Some(owed) = &mut self.owed else { return };
+            let Some(replay) = owed.replays.front_mut() else { return };
             let max = PageMax {
-                messages: self.config.config.retained_page_messages.min(self.window.room().max(1)),
+                messages: self.config.config.retained_page_messages.min(room),
                 bytes: bytes_max,
                 examined: 4096,
             };
             let retained = &self.publisher.realm.retained;
             let page = retained.page(&replay.filter, replay.after.as_ref(), clock::unix(), max);
-            let (options, fence) = (replay.options, self.stored_fence());
+            let options = replay.options;
             match page.next {
-                Some(next) => self.replays[0].after = Some(next),
-                None => drop(self.replays.pop_front()),
+                Some(next) => replay.after = Some(next),
+                None => drop(owed.replays.pop_front()),
             }
+            let more = !owed.replays.is_empty();
+            let fence = self.stored_fence();
             self.publisher.broker.ledger().matched.add(page.messages.len() as u64);
             let deliveries = page.messages.into_iter().map(|message| retained_copy(message, &options));
             self.send_retained(deliveries.collect(), fence, out);
             // One page at a time: others on this thread have their turn.
             cx.waker().wake_by_ref();
-            if !self.replays.is_empty() {
+            if more {
                 return;
             }
         }
@@ -196,7 +204,7 @@ impl Mqtt {
     fn window_is_busy(&self) -> bool {
         self.window.room() == 0
             || self.loading.is_some()
-            || self.replaying.is_some()
+            || self.owed.as_ref().is_some_and(|owed| owed.replaying.is_some())
             || (self.stored_fence().is_some() && self.behind)
     }
 
@@ -219,7 +227,8 @@ impl Mqtt {
         if !steps.is_empty() {
             let session = self.session().clone();
             self.publisher.broker.ledger().stored.add(steps.len() as u64);
-            self.replaying = Some(Commit::submit(&self.publisher.broker, &session, steps));
+            let commit = Commit::submit(&self.publisher.broker, &session, steps);
+            self.owed.get_or_insert_default().replaying = Some(commit);
         }
     }
 
