@@ -36,7 +36,7 @@ use receiver::Receiver;
 use shared::{Shared, Snapshot};
 
 /// After this long without a delivery or an acknowledgement nothing more is expected.
-const QUIET: Duration = Duration::from_millis(1500);
+const QUIET: Duration = Duration::from_millis(2500);
 
 /// The longest wait for what is still under way at the end of a run.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
@@ -102,8 +102,8 @@ pub(crate) fn run(flow: &Flow) -> Result<Measurement, Error> {
     Ok(Measurement { latency, ..measured }.with_expected(shared.owed()))
 }
 
-/// Connects to sessions that exist, and counts what they get until nothing more comes.
-pub(crate) fn collect(target: &Target, client_ids: &[String]) -> Result<u64, Error> {
+/// Connects to sessions that exist, and counts what they get until it is `owed` or nothing more comes.
+pub(crate) fn collect(target: &Target, client_ids: &[String], owed: u64) -> Result<u64, Error> {
     let shared = Arc::new(Shared::new(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Thread { source })?;
@@ -112,7 +112,7 @@ pub(crate) fn collect(target: &Target, client_ids: &[String]) -> Result<u64, Err
             tokio::spawn(Receiver::new(client, false, Arc::clone(&shared)).run());
         }
         let mut watch = Watch::new();
-        while watch.is_moving(&shared.snapshot()) {
+        while shared.snapshot().delivered < owed && watch.is_moving(&shared.snapshot()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(shared.snapshot().delivered)

@@ -86,6 +86,8 @@ pub struct Tally {
     pub matched: u64,
     pub delivered: u64,
     pub delivered_bytes: u64,
+    /// Copies that lie in a stored queue too and were taken from there, or saved that read.
+    pub restored: u64,
 }
 
 impl Tally {
@@ -113,7 +115,7 @@ pub struct Ledger {
     pub delivered_bytes: Count,
     /// Copies put in a queue of the store.
     pub stored: Count,
-    /// Copies read back from a queue of the store.
+    /// Copies that were in a queue of the store and have left for a client.
     pub restored: Count,
     dropped: Vec<Count>,
 }
@@ -161,5 +163,6 @@ impl Ledger {
         self.matched.add(t.matched);
         self.delivered.add(t.delivered);
         self.delivered_bytes.add(t.delivered_bytes);
+        self.restored.add(t.restored);
     }
 }

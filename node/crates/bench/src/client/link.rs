@@ -122,17 +122,17 @@ impl Link {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Ends our direction and reads until the server has ended its own, at most `timeout`.
-    pub(super) async fn close(mut self, timeout: Duration) -> Result<(), Error> {
-        let doing = "closing";
-        self.stream.shutdown().await.map_err(|source| Error::Io { doing, source })?;
+    /// Ends our direction and reads until the server has ended its own, at most `timeout`. The goodbye has
+    /// gone out before, so how a server hangs up is no error any more.
+    pub(super) async fn close(mut self, timeout: Duration) {
         let drained = async {
+            let _ = self.stream.shutdown().await;
             self.input.clear();
             while !matches!(self.stream.read_buf(&mut self.input).await, Ok(0) | Err(_)) {
                 self.input.clear();
             }
         };
-        tokio::time::timeout(timeout, drained).await.map_err(|_| Error::TimedOut { doing, after: timeout })
+        let _ = tokio::time::timeout(timeout, drained).await;
     }
 
     pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {

@@ -15,6 +15,11 @@ use crate::Error;
 /// How long a broker may take to accept connections.
 const START_MAX: Duration = Duration::from_secs(20);
 
+/// Queues of offline sessions without a practical limit, as the peers have them: a full one drops what the
+/// measurement would then call lost.
+const WEIR_ENVIRONMENT: [(&str, &str); 2] =
+    [("WEIR__STORE__QUEUE_MESSAGES_MAX", "10000000"), ("WEIR__STORE__QUEUE_BYTES_MAX", "1073741824")];
+
 /// Where programs are that are not on everybody's PATH.
 const MORE_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
@@ -84,6 +89,9 @@ impl Kind {
             Which::Weir => {
                 command.args(["serve", "--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"]);
                 command.args(["--http", "127.0.0.1:0", "--https", "off", "--quic", "off"]);
+                for (key, value) in WEIR_ENVIRONMENT {
+                    command.env(key, value);
+                }
                 command.args(["--peer", "off", "--admin", "off", "--data-dir"]).arg(directory.join("data"));
             }
             Which::Mosquitto => {

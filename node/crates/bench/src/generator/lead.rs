@@ -10,7 +10,7 @@ const LEAD_MIN: u64 = 200_000;
 const LEAD_TIME: Duration = Duration::from_secs(2);
 
 /// Publishers that wait this long without a single delivery take what is missing for lost.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The state of all publishers of a run together.
 #[derive(Debug, Default)]

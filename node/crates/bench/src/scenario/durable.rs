@@ -1,5 +1,7 @@
 //! QoS 1 messages for persistent sessions that are offline: kept while nobody is there, counted afterwards.
 
+use std::time::{Duration, Instant};
+
 use weir_model::Qos;
 
 use crate::Error;
@@ -9,6 +11,10 @@ use crate::report::Measurement;
 
 /// How long an MQTT 5 session is to outlive its connection, in seconds.
 const SESSION_EXPIRY_SECONDS: u32 = 3600;
+
+/// How long a broker is asked again to give the messages back, and how often.
+const COLLECT_MAX: Duration = Duration::from_secs(60);
+const COLLECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Makes the sessions, publishes to them, and comes back for the messages.
 ///
@@ -27,10 +33,21 @@ pub(super) fn run(args: &DurableArgs) -> Result<Measurement, Error> {
         receivers_per_message: 0,
     };
     let measured = generator::run(&flow)?;
-    let delivered = generator::collect(&persistent(&args.target), &names)?;
+    let delivered = collect(&args.target, &names, measured.acknowledged)?;
     runtime.block_on(remove_sessions(&args.target, &names))?;
     let acknowledged = measured.acknowledged;
     Ok(Measurement { delivered, ..measured }.with_expected(acknowledged))
+}
+
+/// Comes back for the messages. A broker that is still busy with what it got may refuse for a while.
+fn collect(target: &Target, names: &[String], owed: u64) -> Result<u64, Error> {
+    let deadline = Instant::now() + COLLECT_MAX;
+    loop {
+        match generator::collect(&persistent(target), names, owed) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(COLLECT_PAUSE),
+            other => return other,
+        }
+    }
 }
 
 fn topic(args: &DurableArgs, session: u32) -> String {

@@ -67,6 +67,8 @@ impl Mqtt {
             Some(number) => number,
             None => next,
         };
+        let queued = live.number.is_some() || live.claim.as_ref().is_some_and(|c| c.number.is_some());
+        self.publisher.tally.restored += u64::from(queued);
         let delivery = live.delivery;
         let held = live.claim.map(|claim| Box::new(Held { delivery: delivery.clone(), claim }));
         self.send_delivery(number, &delivery, held, false, out);
@@ -128,13 +130,13 @@ impl Mqtt {
     pub fn send_rows(&mut self, rows: Vec<Queued>, out: &mut Vec<u8>) {
         let Some(last) = rows.last().map(|row| row.number) else { return self.skip_gap() };
         self.behind = true;
-        self.publisher.broker.ledger().restored.add(rows.len() as u64);
         for row in rows {
             if row.number < self.window.next() || !self.window.reaches(row.number) {
                 continue;
             }
             match row.state {
                 RowState::Waiting(delivery) => {
+                    self.publisher.tally.restored += 1;
                     let dup = row.number <= self.sent_before;
                     self.send_delivery(row.number, &delivery, None, dup, out);
                 }
