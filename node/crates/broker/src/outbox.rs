@@ -189,7 +189,8 @@ impl Outbox {
     /// Appends encoded QoS 0 frames. Full: the oldest frames go first.
     pub fn push_frames(&self, run: &Run<'_>, limits: &Limits, ledger: &Ledger) {
         let mut lanes = self.lanes.lock();
-        let was_idle = lanes.is_empty();
+        // Copies may wait for the client's answers; frames go past them.
+        let was_idle = lanes.frame_bytes == 0;
         let new_bytes = run.frames.len();
         let dropped = lanes.make_room(new_bytes, limits.bytes_max, run.form);
         if new_bytes > limits.bytes_max {
@@ -298,11 +299,6 @@ impl Outbox {
     /// Whether copies were left out since the last call: the stored queue wants reading.
     pub fn take_behind(&self) -> bool {
         std::mem::take(&mut self.lanes.lock().behind)
-    }
-
-    /// The queue number of the copy that is next in the lane.
-    pub fn first_number(&self) -> Option<u64> {
-        self.lanes.lock().copies.front().and_then(|live| live.number)
     }
 
     /// The socket took bytes.
@@ -485,6 +481,22 @@ mod tests {
         outbox.push_copy(copy(None), &limits(), &ledger);
         assert!(outbox.heard(Bell::Overrun));
         assert_eq!(ledger.dropped(Loss::Overrun), 1);
+    }
+
+    #[test]
+    fn frames_wake_a_connection_whose_copies_wait_for_answers() {
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        outbox.push_copy(copy(None), &limits(), &ledger);
+        outbox.register(0, &Context::from_waker(&woken.clone().into()));
+        push(&outbox, b"x", &ledger);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use weir_model::{Filter, Message, MessageId};
+use weir_model::{Filter, Message, MessageId, Qos};
 use weir_store::{Answer, OutboxEntry, Page, RowState, SessionKey, SessionOp, Step};
 
 use super::plan::Plan;
@@ -159,7 +159,18 @@ impl Broker {
         for group in self.groups_of(realm, member) {
             if group.pick(true, Some(member)).is_some() {
                 let (broker, realm, member) = (self.clone(), realm.clone(), member.clone());
-                tokio::spawn(async move { broker.move_rows(&realm, &member, &group.filter).await });
+                tokio::spawn(async move { broker.move_rows(&realm, &member, &group.filter, 0).await });
+            }
+        }
+    }
+
+    /// A persistent member's session is about to end: shared messages in its queue go to other
+    /// members, or to the group's own queue while those are away.
+    pub async fn bequeath_shared(&self, realm: &Arc<Realm>, member: &Arc<Session>) {
+        let connection = member.connection();
+        for group in self.groups_of(realm, member) {
+            if group.members().len() > 1 {
+                self.move_rows(realm, member, &group.filter, connection).await;
             }
         }
     }
@@ -172,7 +183,7 @@ impl Broker {
                 broker.drain_group(&realm, &group).await;
                 let away = |s: &Arc<Session>| !s.is_online() && !Arc::ptr_eq(s, &member);
                 for other in group.members().into_iter().filter(away) {
-                    broker.move_rows(&realm, &other, &group.filter).await;
+                    broker.move_rows(&realm, &other, &group.filter, 0).await;
                 }
             });
         }
@@ -198,12 +209,17 @@ impl Broker {
                 }
                 let claim = Claim { group: group.clone(), number: Some(row.number), handovers: 0 };
                 match group.pick(true, None) {
-                    Some(pick) if pick.session.stored.is_some() => {
-                        let qos = delivery.message.qos.min(pick.qos);
-                        let delivery = weir_store::Delivery { qos, ..delivery };
-                        self.move_to_member(realm, claim, pick.session, delivery);
-                    }
                     Some(pick) => {
+                        let delivery = weir_store::Delivery {
+                            qos: delivery.message.qos.min(pick.qos),
+                            retain: delivery.message.retain && pick.retain_as_published,
+                            subscription_ids: pick.subscription_ids,
+                            ..delivery
+                        };
+                        if pick.session.stored.is_some() {
+                            self.move_to_member(realm, claim, pick.session, delivery);
+                            continue;
+                        }
                         let live = Live { delivery, number: None, claim: Some(claim) };
                         pick.session.outbox.push_copy(live, self.limits(), self.ledger());
                     }
@@ -213,23 +229,27 @@ impl Broker {
         }
     }
 
-    /// Moves rows of one group from an absent member's queue to others. QoS 2 rows stay: they may
-    /// have been sent (MQTT-4.8.2-4).
-    async fn move_rows(&self, realm: &Arc<Realm>, from: &Arc<Session>, filter: &Filter) {
+    /// Moves rows of one group from a member's queue to others, as long as the member has this
+    /// connection (0 = none). QoS 2 rows stay: they may have been sent (MQTT-4.8.2-4).
+    async fn move_rows(&self, realm: &Arc<Realm>, from: &Arc<Session>, filter: &Filter, connection: u64) {
         let mut after = 0;
         loop {
             let Ok(rows) = self.store().read_queue(from.key.clone(), after, PAGE).await else { return };
             let Some(last) = rows.last() else { return };
             after = last.number;
-            for row in rows {
-                if from.is_online() {
-                    return;
-                }
-                let RowState::Waiting(delivery) = row.state else { continue };
-                if delivery.group.as_ref() == Some(filter) && delivery.qos < weir_model::Qos::ExactlyOnce {
-                    self.move_row(realm, from, filter, row.number, delivery).await;
-                }
+            if !from.is_attached_to(connection) {
+                return;
             }
+            let moves = rows.into_iter().filter_map(|row| match row.state {
+                RowState::Waiting(delivery)
+                    if delivery.group.as_ref() == Some(filter) && delivery.qos < Qos::ExactlyOnce =>
+                {
+                    Some(self.move_row(realm, from, filter, row.number, delivery))
+                }
+                _ => None,
+            });
+            // All of a page at once, so that they share their commits.
+            futures_util::future::join_all(moves).await;
         }
     }
 

@@ -42,7 +42,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     copies: Vec<Copy>,
     delayed: bool,
-    /// Sessions an earlier round has seen to.
+    /// What the store knows repeats by.
+    id: Option<MessageId>,
+    /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
     covered: Vec<usize>,
 }
 
@@ -55,7 +57,7 @@ impl Plan {
         publisher: Option<&Arc<Session>>,
         id: Option<MessageId>,
     ) -> Plan {
-        let mut plan = Plan::default();
+        let mut plan = Plan { id, ..Plan::default() };
         if message.retain {
             let kept = (!message.payload.is_empty()).then(|| message.clone());
             let op = TopicOp::Retain { message: kept };
@@ -102,7 +104,7 @@ impl Plan {
 
     /// What sessions that subscribed since this plan was made are owed.
     pub fn missing(&self, message: &Arc<Message>, matched: &Matched, publisher: &Arc<Session>) -> Plan {
-        let mut more = Plan::default();
+        let mut more = Plan { id: self.id, ..Plan::default() };
         let seen = |session: &Arc<Session>| {
             let address = Arc::as_ptr(session) as usize;
             self.covered.contains(&address)
@@ -113,7 +115,7 @@ impl Plan {
         };
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
             if !seen(&target.session) {
-                more.queue(message, target, None);
+                more.queue(message, target, self.id);
             }
         }
         more
@@ -208,9 +210,11 @@ impl Plan {
             return Err(*refusal);
         }
         let ledger = broker.ledger();
-        self.copies.retain_mut(|copy| {
+        let Plan { copies, covered, .. } = &mut *self;
+        copies.retain_mut(|copy| {
             let Some(step) = copy.step else { return true };
-            match answer.get(step).and_then(|step| step.as_ref().ok()).and_then(|ops| ops.first()) {
+            let kept = match answer.get(step).and_then(|step| step.as_ref().ok()).and_then(|ops| ops.first())
+            {
                 Some(Outcome::Enqueued { number, dropped }) => {
                     copy.number = Some(*number);
                     ledger.stored.add(1);
@@ -226,7 +230,11 @@ impl Plan {
                     false
                 }
                 _ => false,
+            };
+            if let (false, To::Session(session)) = (kept, &copy.to) {
+                covered.push(Arc::as_ptr(session) as usize);
             }
+            kept
         });
         Ok(self)
     }

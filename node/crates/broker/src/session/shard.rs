@@ -115,6 +115,9 @@ impl State {
             name: request.client_id.clone(),
         };
         let existing = self.get(&key);
+        if let Some(existing) = existing.as_ref().filter(|old| request.clean_start && old.stored.is_some()) {
+            self.broker.bequeath_shared(&request.realm, existing).await;
+        }
         let persistent = request.expiry_seconds > 0;
         let in_store =
             persistent || request.will.is_some() || existing.as_ref().is_some_and(|s| s.row.is_some());
@@ -230,6 +233,9 @@ impl State {
     /// The session ends with its connection; its will fires now (MQTT-3.1.3-9).
     async fn end(&self, closing: &Closing) {
         let session = &closing.session;
+        if session.stored.is_some() {
+            self.broker.bequeath_shared(&closing.realm, session).await;
+        }
         if let (Some(generation), Some(fence)) = (session.row, closing.fence) {
             let end = SessionOp::End { generation, fence: Some(fence.fence) };
             match closing.will {
@@ -268,6 +274,9 @@ impl State {
         let session = self.get(key);
         if session.as_ref().is_some_and(|s| s.is_online()) {
             return;
+        }
+        if let (Some(session), Some(realm)) = (&session, self.broker.realm(&key.realm)) {
+            self.broker.bequeath_shared(&realm, session).await;
         }
         let end = SessionOp::End { generation: fence.generation, fence: Some(fence.fence) };
         if self.fire(key, fence.generation, smallvec![end]).await
