@@ -33,10 +33,12 @@ impl Form for Lengths {
 
 static FORMS: &[&dyn Form] = &[&Lengths];
 
+type Held = VecDeque<(Vec<Step>, Done)>;
+
 /// A memory store whose gate holds submits back.
 struct Gated {
     inner: Arc<dyn Store>,
-    held: Mutex<Option<VecDeque<(Vec<Step>, Done)>>>,
+    held: Mutex<Option<Held>>,
 }
 
 impl Gated {
