@@ -6,28 +6,29 @@
 //! connection's messages reach the fan-out in arrival order.
 
 pub mod cache;
+mod commit;
 pub mod internal;
+mod line;
 pub mod plan;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
 use weir_access::Action;
-use weir_model::{Message, MessageId, Principal, Qos, Reason, UnixMillis};
-use weir_store::{Answer, Fence, Outcome, Refusal, SessionOp, Step};
+use weir_model::{Principal, Qos, Reason};
+use weir_store::{Fence, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
 use crate::clock;
-use crate::fanout::{self, Run};
+use crate::fanout::Run;
 use crate::form::Publish;
-use crate::ledger::{Loss, Tally};
-use crate::outbox::Bell;
+use crate::ledger::Tally;
 use crate::realm::Realm;
+use crate::routes::Matched;
 use crate::session::Session;
 use cache::Cache;
-use plan::Plan;
+pub use commit::Commit;
+use line::{Stage, Waiting};
 
 /// How a publish wants to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,61 +76,8 @@ struct Active {
     line: VecDeque<Waiting>,
     /// Bytes of the messages in the line.
     line_bytes: usize,
-}
-
-/// A message whose commit, or whose turn, has not come yet.
-struct Waiting {
-    answering: Answering,
-    bytes: usize,
-    stage: Stage,
-}
-
-enum Stage {
-    /// A QoS 2 id is being noted; the rest follows when it is.
-    Noting { message: Arc<Message>, due: Option<UnixMillis>, commit: Arc<Commit> },
-    /// The store has the plan.
-    Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit> },
-    /// Not kept: only waits for its turn.
-    Turn { message: Arc<Message> },
-    /// A PUBREL in the store.
-    Releasing { commit: Arc<Commit> },
-    /// Refused while it waited.
-    Refused(Verdict),
-}
-
-/// An answer of the store on its way to a connection.
-pub struct Commit {
-    answer: Mutex<Option<Answer>>,
-    waker: AtomicWaker,
-}
-
-impl Commit {
-    /// Submits steps for a session; its connection hears [`Bell::Progress`].
-    pub fn submit(broker: &Broker, session: &Arc<Session>, steps: Vec<Step>) -> Arc<Commit> {
-        let none_owed = steps.is_empty().then(Answer::new);
-        let commit = Arc::new(Commit { answer: Mutex::new(none_owed), waker: AtomicWaker::new() });
-        if steps.is_empty() {
-            return commit;
-        }
-        let (mine, session) = (commit.clone(), session.clone());
-        broker.store().submit(
-            steps,
-            Box::new(move |answer| {
-                *mine.answer.lock() = Some(answer);
-                mine.waker.wake();
-                session.outbox.ring(Bell::Progress);
-            }),
-        );
-        commit
-    }
-
-    pub fn is_answered(&self) -> bool {
-        self.answer.lock().is_some()
-    }
-
-    fn take(&self) -> Option<Answer> {
-        self.answer.lock().take()
-    }
+    /// How many in the line are [`Stage::Noting`].
+    noting: usize,
 }
 
 impl Publisher {
@@ -169,7 +117,8 @@ impl Publisher {
         }
         self.tally.receive(publish.payload.len());
         if slow {
-            return self.publish_slowly(publish, answering, kept);
+            let matched = matched.clone();
+            return self.publish_slowly(publish, answering, kept, matched);
         }
         self.tally.accepted += 1;
         if matched.is_empty() {
@@ -183,7 +132,13 @@ impl Publisher {
     }
 
     /// The way of what is kept, shared, or behind something kept.
-    fn publish_slowly(&mut self, publish: Publish<'_>, answering: Answering, kept: bool) -> Verdict {
+    fn publish_slowly(
+        &mut self,
+        publish: Publish<'_>,
+        answering: Answering,
+        kept: bool,
+        matched: Arc<Matched>,
+    ) -> Verdict {
         let now = clock::unix();
         let (topic, due) = match plan::target(publish.topic, now, self.broker.config().delay_seconds_max) {
             Ok(found) => found,
@@ -200,13 +155,14 @@ impl Publisher {
                 let op = SessionOp::Receive { fence, packet_id };
                 Stage::Noting { commit: self.submit_own(op), message, due }
             }
-            _ if kept => self.keep(&message, None, due),
+            _ if kept => self.keep(&message, None, due, &matched),
             _ => Stage::Turn { message },
         };
         let active = self.active.get_or_insert_default();
         let bytes = publish.topic.len() + publish.payload.len();
         active.line_bytes += bytes;
-        active.line.push_back(Waiting { answering, bytes, stage });
+        active.noting += usize::from(matches!(stage, Stage::Noting { .. }));
+        active.line.push_back(Waiting { answering, bytes, stage, matched: Some(matched) });
         if active.line.len() > 1 {
             return Verdict::Waiting;
         }
@@ -214,19 +170,6 @@ impl Publisher {
             Some((_, verdict)) => verdict,
             None => Verdict::Waiting,
         }
-    }
-
-    fn keep(&mut self, message: &Arc<Message>, id: Option<MessageId>, due: Option<UnixMillis>) -> Stage {
-        let mut plan = match due {
-            Some(due) => Plan::delayed(&self.realm, message, id, due),
-            None => {
-                let matched = self.realm.routes.find(&message.topic);
-                Plan::new(&self.realm, message, &matched, Some(&self.session), id)
-            }
-        };
-        let steps = std::mem::take(&mut plan.steps);
-        let commit = Commit::submit(&self.broker, &self.session, steps);
-        Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit }
     }
 
     fn submit_own(&self, op: SessionOp) -> Arc<Commit> {
@@ -244,142 +187,13 @@ impl Publisher {
             answering: Answering::Pubcomp(packet_id),
             bytes: 0,
             stage: Stage::Releasing { commit },
+            matched: None,
         };
         active.line.push_back(waiting);
         match active.line.len() {
             1 => self.completed().map_or(Verdict::Waiting, |(_, verdict)| verdict),
             _ => Verdict::Waiting,
         }
-    }
-
-    /// The next message of the line that is through, in order.
-    pub fn completed(&mut self) -> Option<(Answering, Verdict)> {
-        loop {
-            self.advance_notes();
-            let active = self.active.as_mut()?;
-            let head = active.line.front()?;
-            let ready = match &head.stage {
-                Stage::Noting { .. } => false,
-                Stage::Keeping { commit, .. } | Stage::Releasing { commit } => commit.is_answered(),
-                Stage::Turn { .. } | Stage::Refused(_) => true,
-            };
-            if !ready {
-                return None;
-            }
-            let head = active.line.pop_front()?;
-            active.line_bytes -= head.bytes;
-            if let Some(done) = self.finish(head) {
-                return Some(done);
-            }
-        }
-    }
-
-    /// QoS 2 ids that have been noted: their messages go to the store now, in order.
-    fn advance_notes(&mut self) {
-        let Some(active) = &mut self.active else { return };
-        let noted = |w: &Waiting| match &w.stage {
-            Stage::Noting { commit, .. } => Some(commit.is_answered()),
-            _ => None,
-        };
-        let Some(at) = active.line.iter().position(|w| noted(w) == Some(true)) else { return };
-        if active.line.iter().take(at).any(|w| noted(w) == Some(false)) {
-            return;
-        }
-        let placeholder = Stage::Refused(Verdict::Lost);
-        let Stage::Noting { message, due, commit } =
-            std::mem::replace(&mut active.line[at].stage, placeholder)
-        else {
-            return;
-        };
-        let stage = match plan::outcome(commit.take(), 0) {
-            Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due),
-            Ok(_) => Stage::Refused(Verdict::Lost),
-            Err(refusal) => Stage::Refused(plan::verdict(refusal)),
-        };
-        if let Some(active) = &mut self.active {
-            active.line[at].stage = stage;
-        }
-        self.advance_notes();
-    }
-
-    fn keep_noted(&mut self, message: Arc<Message>, id: MessageId, due: Option<UnixMillis>) -> Stage {
-        let matched = self.realm.routes.find(&message.topic);
-        if due.is_none() && !message.retain && !matched.queued {
-            return Stage::Turn { message };
-        }
-        self.keep(&message, Some(id), due)
-    }
-
-    /// The head of the line has its answer: fan it out. `None` = it had to go to the store again.
-    fn finish(&mut self, waiting: Waiting) -> Option<(Answering, Verdict)> {
-        let answering = waiting.answering;
-        let (message, plan) = match waiting.stage {
-            Stage::Turn { message } => (message, None),
-            Stage::Keeping { message, plan, commit } => match plan.settle(&self.broker, commit.take()) {
-                Ok(plan) => (message, Some(plan)),
-                Err(refusal) if message.qos == Qos::AtMostOnce => {
-                    self.broker.ledger().lost(Loss::RetainSkipped, u64::from(message.retain));
-                    tracing::debug!(%refusal, "a QoS 0 message could not be kept");
-                    (message, None)
-                }
-                Err(refusal) => {
-                    self.tally.refused += 1;
-                    self.broker.ledger().lost(Loss::StoreRefused, 1);
-                    return Some((answering, plan::verdict(refusal)));
-                }
-            },
-            Stage::Releasing { commit } => {
-                let verdict = match plan::outcome(commit.take(), 0) {
-                    Ok(_) => Verdict::Accepted { matched: true },
-                    Err(refusal) => plan::verdict(refusal),
-                };
-                return Some((answering, verdict));
-            }
-            Stage::Refused(verdict) => return Some((answering, verdict)),
-            Stage::Noting { .. } => return Some((answering, Verdict::Lost)),
-        };
-        if plan.as_ref().is_some_and(|plan| plan.is_delayed()) {
-            self.tally.accepted += 1;
-            return Some((answering, Verdict::Accepted { matched: true }));
-        }
-        self.fan_out(message, plan, answering)
-    }
-
-    fn fan_out(
-        &mut self,
-        message: Arc<Message>,
-        plan: Option<Box<Plan>>,
-        answering: Answering,
-    ) -> Option<(Answering, Verdict)> {
-        let matched = self.realm.routes.find(&message.topic);
-        if message.retain
-            && let Some(plan) = &plan
-        {
-            // Somebody subscribed while it was in the store: their queues are owed it too.
-            let mut more = plan.missing(&message, &matched, &self.session);
-            if !more.steps.is_empty() {
-                let steps = std::mem::take(&mut more.steps);
-                let commit = Commit::submit(&self.broker, &self.session, steps);
-                plan.push(&self.broker);
-                more.covers(plan);
-                let stage = Stage::Keeping { message, plan: Box::new(more), commit };
-                let active = self.active.get_or_insert_default();
-                active.line.push_front(Waiting { answering, bytes: 0, stage });
-                return None;
-            }
-        }
-        let mut copies = fanout::deliver(&self.broker, &message, &matched, Some(&self.session));
-        copies += match plan {
-            Some(plan) => plan.push(&self.broker),
-            None => Plan::groups(&message, &matched).push(&self.broker),
-        };
-        self.tally.accepted += 1;
-        self.tally.matched += copies;
-        self.tally.unmatched += u64::from(copies == 0);
-        if let Answering::Pubrec(packet_id) = answering {
-            self.session.fanned_out(packet_id, true);
-        }
-        Some((answering, Verdict::Accepted { matched: copies > 0 }))
     }
 
     /// Pushes the run to its receivers.

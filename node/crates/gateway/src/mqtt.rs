@@ -81,17 +81,31 @@ impl Drop for Closer {
 async fn finish(client: Box<Client>, end: End) {
     let Client { mut connection, closer } = *client;
     let shared = connection.channel.config.clone();
-    let patience = Duration::from_millis(shared.config.goodbye_timeout_ms);
+    // Who said DISCONNECT finds everything as it left it once our side is closed too.
+    if end == End::Said && connection.channel.ended.is_none() {
+        leave(&shared, &mut connection.channel, closer).await;
+        return last_words(&shared, &mut connection).await;
+    }
     if end == End::Said {
-        let last_words = async {
-            if connection.finish_writing().await.is_ok() {
-                close_gracefully(&mut connection.stream, shared.linger).await;
-            }
-        };
-        let _ = tokio::time::timeout(patience + shared.linger.timeout, last_words).await;
+        last_words(&shared, &mut connection).await;
     }
     let Connection { stream, mut channel, .. } = connection;
     drop(stream);
+    leave(&shared, &mut channel, closer).await;
+}
+
+async fn last_words(shared: &Shared, connection: &mut Connection<Mqtt>) {
+    let patience = Duration::from_millis(shared.config.goodbye_timeout_ms);
+    let words = async {
+        if connection.finish_writing().await.is_ok() {
+            close_gracefully(&mut connection.stream, shared.linger).await;
+        }
+    };
+    let _ = tokio::time::timeout(patience + shared.linger.timeout, words).await;
+}
+
+/// Ends the connection's side of its session.
+async fn leave(shared: &Shared, channel: &mut Mqtt, closer: Closer) {
     channel.publisher.drain().await;
     let reason = channel.ended.map_or("closed", Reason::as_str);
     counter!("weir_gateway_disconnects_total", "reason" => reason).increment(1);

@@ -128,7 +128,7 @@ impl Mqtt {
 
     /// Rows of the stored queue, in order.
     pub fn send_rows(&mut self, rows: Vec<Queued>, out: &mut Vec<u8>) {
-        let Some(last) = rows.last().map(|row| row.number) else { return self.skip_gap() };
+        let Some(last) = rows.last().map(|row| row.number) else { return };
         self.behind = true;
         for row in rows {
             if row.number < self.window.next() || !self.window.reaches(row.number) {
@@ -147,12 +147,5 @@ impl Mqtt {
             }
         }
         tracing::trace!(last, "rows of a queue sent");
-    }
-
-    /// The queue has nothing above the window: live copies with higher numbers are gone from it.
-    fn skip_gap(&mut self) {
-        if let Some(number) = self.publisher.session.outbox.first_number() {
-            self.window.skip_to(number);
-        }
     }
 }

@@ -120,7 +120,8 @@ impl Mqtt {
         let (mut codes, mut filters) = (Vec::new(), Vec::new());
         for text in unsubscribe.filters.iter() {
             match Filter::new(text) {
-                Ok(filter) if self.session().has(&filter) => {
+                // As if each filter came in a packet of its own (MQTT-3.10.4-6).
+                Ok(filter) if self.session().has(&filter) && !filters.contains(&filter) => {
                     codes.push(ReasonCode::Success);
                     if let Some(owed) = &mut self.owed {
                         owed.replays.retain(|replay| replay.filter != filter);

@@ -1,0 +1,200 @@
+//! The line: kept messages that wait for their commit, in arrival order, and what waits behind them.
+
+use std::sync::Arc;
+
+use weir_model::{Message, MessageId, Qos, UnixMillis};
+use weir_store::Outcome;
+
+use super::plan::{self, Plan};
+use super::{Answering, Commit, Publisher, Verdict};
+use crate::fanout;
+use crate::ledger::Loss;
+use crate::routes::Matched;
+
+/// A message whose commit, or whose turn, has not come yet.
+pub(super) struct Waiting {
+    pub(super) answering: Answering,
+    pub(super) bytes: usize,
+    pub(super) stage: Stage,
+    /// Who wanted it when it came; found again if somebody subscribed since.
+    pub(super) matched: Option<Arc<Matched>>,
+}
+
+pub(super) enum Stage {
+    /// A QoS 2 id is being noted; the rest follows when it is.
+    Noting { message: Arc<Message>, due: Option<UnixMillis>, commit: Arc<Commit> },
+    /// The store has the plan.
+    Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit> },
+    /// Not kept: only waits for its turn.
+    Turn { message: Arc<Message> },
+    /// A PUBREL in the store.
+    Releasing { commit: Arc<Commit> },
+    /// Refused while it waited.
+    Refused(Verdict),
+}
+
+impl Publisher {
+    /// The next message of the line that is through, in order.
+    pub fn completed(&mut self) -> Option<(Answering, Verdict)> {
+        loop {
+            self.advance_notes();
+            let active = self.active.as_mut()?;
+            let head = active.line.front()?;
+            let ready = match &head.stage {
+                Stage::Noting { .. } => false,
+                Stage::Keeping { commit, .. } | Stage::Releasing { commit } => commit.is_answered(),
+                Stage::Turn { .. } | Stage::Refused(_) => true,
+            };
+            if !ready {
+                return None;
+            }
+            let head = active.line.pop_front()?;
+            active.line_bytes -= head.bytes;
+            if let Some(done) = self.finish(head) {
+                return Some(done);
+            }
+        }
+    }
+
+    /// QoS 2 ids that have been noted: their messages go to the store now, in order.
+    fn advance_notes(&mut self) {
+        let Some(active) = self.active.as_mut().filter(|active| active.noting > 0) else { return };
+        let noted = |w: &Waiting| match &w.stage {
+            Stage::Noting { commit, .. } => Some(commit.is_answered()),
+            _ => None,
+        };
+        let Some(at) = active.line.iter().position(|w| noted(w) == Some(true)) else { return };
+        if active.line.iter().take(at).any(|w| noted(w) == Some(false)) {
+            return;
+        }
+        let placeholder = Stage::Refused(Verdict::Lost);
+        let Stage::Noting { message, due, commit } =
+            std::mem::replace(&mut active.line[at].stage, placeholder)
+        else {
+            return;
+        };
+        let matched = active.line[at].matched.clone();
+        let stage = match plan::outcome(commit.take(), 0) {
+            Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due, matched.as_ref()),
+            Ok(_) => Stage::Refused(Verdict::Lost),
+            Err(refusal) => Stage::Refused(plan::verdict(refusal)),
+        };
+        if let Some(active) = &mut self.active {
+            active.noting -= 1;
+            active.line[at].stage = stage;
+        }
+        self.advance_notes();
+    }
+
+    fn keep_noted(
+        &mut self,
+        message: Arc<Message>,
+        id: MessageId,
+        due: Option<UnixMillis>,
+        matched: Option<&Arc<Matched>>,
+    ) -> Stage {
+        let matched = self.current(matched, &message.topic);
+        if due.is_none() && !message.retain && !matched.queued {
+            return Stage::Turn { message };
+        }
+        self.keep(&message, Some(id), due, &matched)
+    }
+
+    /// What a topic matches now; what it matched before, if nobody has come or gone.
+    fn current(&self, before: Option<&Arc<Matched>>, topic: &str) -> Arc<Matched> {
+        match before.filter(|matched| self.realm.routes.is_current(matched.generations)) {
+            Some(matched) => matched.clone(),
+            None => Arc::new(self.realm.routes.find(topic)),
+        }
+    }
+
+    /// The head of the line has its answer: fan it out. `None` = it had to go to the store again.
+    fn finish(&mut self, waiting: Waiting) -> Option<(Answering, Verdict)> {
+        let (answering, matched) = (waiting.answering, waiting.matched);
+        let (message, plan) = match waiting.stage {
+            Stage::Turn { message } => (message, None),
+            Stage::Keeping { message, plan, commit } => match plan.settle(&self.broker, commit.take()) {
+                Ok(plan) => (message, Some(plan)),
+                Err(refusal) if message.qos == Qos::AtMostOnce => {
+                    self.broker.ledger().lost(Loss::RetainSkipped, u64::from(message.retain));
+                    tracing::debug!(%refusal, "a QoS 0 message could not be kept");
+                    (message, None)
+                }
+                Err(refusal) => {
+                    self.tally.refused += 1;
+                    self.broker.ledger().lost(Loss::StoreRefused, 1);
+                    return Some((answering, plan::verdict(refusal)));
+                }
+            },
+            Stage::Releasing { commit } => {
+                let verdict = match plan::outcome(commit.take(), 0) {
+                    Ok(_) => Verdict::Accepted { matched: true },
+                    Err(refusal) => plan::verdict(refusal),
+                };
+                return Some((answering, verdict));
+            }
+            Stage::Refused(verdict) => return Some((answering, verdict)),
+            Stage::Noting { .. } => return Some((answering, Verdict::Lost)),
+        };
+        if plan.as_ref().is_some_and(|plan| plan.is_delayed()) {
+            self.tally.accepted += 1;
+            return Some((answering, Verdict::Accepted { matched: true }));
+        }
+        let matched = self.current(matched.as_ref(), &message.topic);
+        self.fan_out(message, plan, answering, matched)
+    }
+
+    fn fan_out(
+        &mut self,
+        message: Arc<Message>,
+        plan: Option<Box<Plan>>,
+        answering: Answering,
+        matched: Arc<Matched>,
+    ) -> Option<(Answering, Verdict)> {
+        if message.retain
+            && let Some(plan) = &plan
+        {
+            // Somebody subscribed while it was in the store: their queues are owed it too.
+            let mut more = plan.missing(&message, &matched, &self.session);
+            if !more.steps.is_empty() {
+                let steps = std::mem::take(&mut more.steps);
+                let commit = Commit::submit(&self.broker, &self.session, steps);
+                plan.push(&self.broker);
+                more.covers(plan);
+                let stage = Stage::Keeping { message, plan: Box::new(more), commit };
+                let active = self.active.get_or_insert_default();
+                active.line.push_front(Waiting { answering, bytes: 0, stage, matched: Some(matched) });
+                return None;
+            }
+        }
+        let mut copies = fanout::deliver(&self.broker, &message, &matched, Some(&self.session));
+        copies += match plan {
+            Some(plan) => plan.push(&self.broker),
+            None => Plan::groups(&message, &matched).push(&self.broker),
+        };
+        self.tally.accepted += 1;
+        self.tally.matched += copies;
+        self.tally.unmatched += u64::from(copies == 0);
+        if let Answering::Pubrec(packet_id) = answering {
+            self.session.fanned_out(packet_id, true);
+        }
+        Some((answering, Verdict::Accepted { matched: copies > 0 }))
+    }
+
+    /// Hands a message to the store, with everything it owes.
+    pub(super) fn keep(
+        &self,
+        message: &Arc<Message>,
+        id: Option<MessageId>,
+        due: Option<UnixMillis>,
+        matched: &Matched,
+    ) -> Stage {
+        let mut plan = match due {
+            Some(due) => Plan::delayed(&self.realm, message, id, due),
+            None => Plan::new(&self.realm, message, matched, Some(&self.session), id),
+        };
+        let steps = std::mem::take(&mut plan.steps);
+        let commit = Commit::submit(&self.broker, &self.session, steps);
+        Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit }
+    }
+}
