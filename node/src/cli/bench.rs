@@ -1,5 +1,7 @@
 //! `weir bench`: measure any MQTT broker, or this machine's store.
 
+mod routes;
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -24,6 +26,8 @@ enum Scenario {
     Broker(weir_bench::Scenario),
     /// How many records a second the embedded store takes, with no broker before it
     Store(StoreArgs),
+    /// How long a match takes among many subscriptions, with no socket before it
+    Routes(routes::RoutesArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +57,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match args.scenario {
         Scenario::Broker(scenario) => broker(scenario),
         Scenario::Store(args) => store(&args),
+        Scenario::Routes(args) => routes::run(&args),
     }
 }
 
