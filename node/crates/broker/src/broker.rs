@@ -10,8 +10,10 @@ use parking_lot::RwLock;
 use ractor::{Actor, ActorRef};
 use tokio::sync::Semaphore;
 use weir_access::Access;
-use weir_model::{Message, Position, Topic};
-use weir_store::{Detach, Mirror, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
+use weir_model::{Message, Position, Topic, UnixMillis};
+use weir_store::{
+    Detach, Mirror, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store,
+};
 
 use crate::clock;
 use crate::config::Config;
@@ -24,6 +26,11 @@ use crate::session::directory::Directory;
 use crate::supervisor::{Supervise, Supervisor};
 use crate::timers::{self, Timers};
 use crate::topic::{EXACT_SHARDS, Topics};
+
+/// Restored sessions whose ends are written in one submit.
+const SETTLED_AT_ONCE: usize = 512;
+
+type Ops = smallvec::SmallVec<[SessionOp; 1]>;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -246,37 +253,50 @@ impl Broker {
     /// Sessions whose connection died with the node before, and what all of them still owe.
     async fn settle_restored(&self, restored: Vec<Restored>) {
         let now = clock::unix();
+        let mut steps = Vec::new();
         for row in restored {
-            if row.persistent && row.detached_at.is_none() {
-                let seconds = |s: u32| Duration::from_secs(u64::from(s));
-                let forever = row.expiry_seconds == u32::MAX;
-                let detach = Detach {
-                    at: now,
-                    sent: row.queue.tail,
-                    expires_at: (!forever).then(|| now.after(seconds(row.expiry_seconds))),
-                    will_at: row.has_will.then(|| now.after(seconds(row.will_delay_seconds))),
-                };
-                self.settle(&row.key, vec![SessionOp::Detach { fence: row.fence, detach }]).await;
-            } else if !row.persistent && row.key.kind == SessionKind::Client && row.fence.generation > 0 {
-                let generation = row.fence.generation;
-                let ops =
-                    vec![SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
-                self.settle(&row.key, ops).await;
+            if row.key.kind == SessionKind::Client
+                && let Some(ops) = settlement(&row, now)
+            {
+                steps.push((row.key.clone(), ops));
             }
             for entry in row.outbox {
                 self.publish_owed(row.key.clone(), entry);
             }
         }
-    }
-
-    async fn settle(&self, key: &SessionKey, ops: Vec<SessionOp>) {
-        let answer = self.submit(vec![Step::Session { key: key.clone(), ops: ops.into() }]).await;
-        for outcome in answer.into_iter().flatten().flatten() {
-            if let weir_store::Outcome::Fired(Some(entry)) = outcome {
-                self.publish_owed(key.clone(), entry);
+        for chunk in steps.chunks(SETTLED_AT_ONCE) {
+            let step = |(key, ops): &(SessionKey, Ops)| Step::Session { key: key.clone(), ops: ops.clone() };
+            let answer = self.submit(chunk.iter().map(step).collect()).await;
+            for ((key, _), outcomes) in chunk.iter().zip(answer) {
+                for outcome in outcomes.into_iter().flatten() {
+                    if let Outcome::Fired(Some(entry)) = outcome {
+                        self.publish_owed(key.clone(), entry);
+                    }
+                }
             }
         }
     }
+}
+
+/// What a session's row wants after a start: its connection is gone, so its clocks start, or it ends.
+fn settlement(row: &Restored, now: UnixMillis) -> Option<Ops> {
+    let generation = row.fence.generation;
+    if !row.persistent {
+        let ops = [SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
+        return (generation > 0).then(|| ops.into_iter().collect());
+    }
+    if row.detached_at.is_some() {
+        return None;
+    }
+    let seconds = |s: u32| Duration::from_secs(u64::from(s));
+    let forever = row.expiry_seconds == u32::MAX;
+    let detach = Detach {
+        at: now,
+        sent: row.queue.tail,
+        expires_at: (!forever).then(|| now.after(seconds(row.expiry_seconds))),
+        will_at: row.has_will.then(|| now.after(seconds(row.will_delay_seconds))),
+    };
+    Some([SessionOp::Detach { fence: row.fence, detach }].into_iter().collect())
 }
 
 /// Takes the store's table changes into the realms.
