@@ -6,23 +6,21 @@
 //! `outbox_messages_max` a clean session is told to end and a persistent one to read its queue.
 //! An idle outbox holds no heap memory.
 
+mod lanes;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use weir_store::Delivery;
 
 use crate::clock;
-use crate::form::Form;
 use crate::ledger::{Ledger, Loss};
 use crate::share::Group;
-
-/// One stretch of copied frames; a new one begins beyond, so that dropping the oldest frees memory.
-const STRETCH_BYTES: usize = 128 << 10;
+use lanes::Lanes;
+pub use lanes::{Chunk, Run, RunFrames, Taken};
 
 /// What rings at a connection beside messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,59 +61,6 @@ pub struct Claim {
     pub handovers: u32,
 }
 
-/// Whole encoded frames, in the order they go to the socket, from `start` on.
-#[derive(Debug)]
-pub struct Chunk {
-    frames: Frames,
-    start: usize,
-}
-
-#[derive(Debug)]
-enum Frames {
-    Copied(Vec<u8>),
-    Shared(Bytes),
-}
-
-impl Chunk {
-    /// Bytes of a connection's own making.
-    pub fn copied(frames: Vec<u8>) -> Chunk {
-        Chunk { frames: Frames::Copied(frames), start: 0 }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        match &self.frames {
-            Frames::Copied(frames) => &frames[self.start..],
-            Frames::Shared(frames) => &frames[self.start..],
-        }
-    }
-
-    /// The first `n` bytes are written.
-    pub fn advance(&mut self, n: usize) {
-        self.start += n;
-    }
-}
-
-/// What a connection takes at once to write.
-#[derive(Debug, Default)]
-pub struct Taken {
-    pub chunks: VecDeque<Chunk>,
-    pub messages: u64,
-    pub bytes: usize,
-}
-
-#[derive(Default)]
-struct Lanes {
-    frames: VecDeque<Chunk>,
-    frame_bytes: usize,
-    frame_messages: u64,
-    copies: VecDeque<Live>,
-    copy_bytes: usize,
-    /// Copies were left out: the stored queue has more than this lane.
-    behind: bool,
-    /// Publishers that wait until this outbox is low again. At most one entry per connection.
-    waiting: SmallVec<[Waker; 1]>,
-}
-
 #[derive(Default)]
 struct Sleeper {
     connection: u64,
@@ -136,29 +81,6 @@ impl Limits {
     /// `messages_max` small copies reach it, so that a publisher waits before a lane is full.
     fn copy_bytes(&self, live: &Live) -> usize {
         live.delivery.message.size_bytes() + 2 * self.bytes_high / self.messages_max.max(1)
-    }
-}
-
-/// Frames of one form, pushed at once.
-pub struct Run<'a> {
-    pub form: &'static dyn Form,
-    pub frames: RunFrames<'a>,
-    pub messages: u64,
-}
-
-/// Small runs are copied into each outbox, large ones shared by all of them.
-#[derive(Clone, Copy)]
-pub enum RunFrames<'a> {
-    Copy(&'a [u8]),
-    Share(&'a Bytes),
-}
-
-impl RunFrames<'_> {
-    fn len(&self) -> usize {
-        match self {
-            RunFrames::Copy(frames) => frames.len(),
-            RunFrames::Share(frames) => frames.len(),
-        }
     }
 }
 
@@ -353,42 +275,6 @@ impl Outbox {
         self.wake();
         self.sleeper.lock().connection = connection;
         (old.frame_messages, old.copies.into())
-    }
-}
-
-impl Lanes {
-    fn is_empty(&self) -> bool {
-        self.frame_bytes == 0 && self.copies.is_empty()
-    }
-
-    fn append(&mut self, run: RunFrames<'_>) {
-        let frames = match (run, self.frames.back_mut()) {
-            (RunFrames::Copy(new), Some(Chunk { frames: Frames::Copied(last), .. }))
-                if last.len() + new.len() <= STRETCH_BYTES =>
-            {
-                return last.extend_from_slice(new);
-            }
-            (RunFrames::Copy(new), _) => Frames::Copied(new.to_vec()),
-            (RunFrames::Share(new), _) => Frames::Shared(new.clone()),
-        };
-        self.frames.push_back(Chunk { frames, start: 0 });
-    }
-
-    /// Drops the oldest frames until `new_bytes` fit; returns how many messages went.
-    fn make_room(&mut self, new_bytes: usize, bytes_max: usize, form: &'static dyn Form) -> u64 {
-        let mut dropped = 0;
-        while self.frame_bytes + new_bytes > bytes_max {
-            let Some(oldest) = self.frames.front_mut() else { break };
-            let freed = form.frame_len(oldest.bytes());
-            oldest.advance(freed);
-            if oldest.bytes().is_empty() {
-                self.frames.pop_front();
-            }
-            self.frame_bytes -= freed;
-            dropped += 1;
-        }
-        self.frame_messages -= dropped;
-        dropped
     }
 }
 

@@ -87,12 +87,20 @@ impl Actor for ListenerActor {
 }
 
 fn greet(door: &Arc<Door>, incoming: Incoming) {
-    let (door, alive) = (door.clone(), door.alive.clone());
+    let guest = Guest {
+        name: door.name,
+        speaks: door.speaks,
+        net: door.net.clone(),
+        shared: door.shared.clone(),
+        http: door.http.clone(),
+        open: door.open.clone(),
+        alive: door.alive.downgrade(),
+    };
     tokio::spawn(async move {
-        let steady = AssertUnwindSafe(Box::pin(welcome(door, incoming))).catch_unwind().await;
+        let steady = AssertUnwindSafe(Box::pin(welcome(guest, incoming))).catch_unwind().await;
         // What came before is on the heap and gone; from here on the task is as small as can be.
         let served = match steady {
-            Ok(Some(client)) => AssertUnwindSafe(client.run()).catch_unwind().await,
+            Ok(Some((client, _alive))) => AssertUnwindSafe(client.run()).catch_unwind().await,
             Ok(None) => Ok(()),
             Err(panic) => Err(panic),
         };
@@ -100,26 +108,37 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
             counter!("weir_broker_actor_restarts_total", "kind" => "connection").increment(1);
             tracing::error!("a connection's task panicked; its client may connect again");
         }
-        drop(alive);
     });
 }
 
+/// What a connection knows of its door until its client is let in. The node does not wait for those
+/// who only stand there, nor for idle HTTP connections.
+struct Guest {
+    name: &'static str,
+    speaks: Speaks,
+    net: weir_net::Config,
+    shared: Arc<mqtt::Shared>,
+    http: Arc<Http>,
+    open: Arc<AtomicBool>,
+    alive: mpsc::WeakSender<()>,
+}
+
 /// Handshakes, up to the client's CONNECT.
-async fn welcome(door: Arc<Door>, incoming: Incoming) -> Option<Box<mqtt::Client>> {
-    let peer = Peer { address: incoming.peer, listener: door.name };
+async fn welcome(guest: Guest, incoming: Incoming) -> Option<(Box<mqtt::Client>, mpsc::Sender<()>)> {
+    let peer = Peer { address: incoming.peer, listener: guest.name };
     let stream = match incoming.establish().await {
         Ok(established) => established.stream,
         Err(error) => {
-            counter!("weir_gateway_handshakes_failed_total", "listener" => door.name).increment(1);
-            tracing::debug!(listener = door.name, %error, "a handshake failed");
+            counter!("weir_gateway_handshakes_failed_total", "listener" => guest.name).increment(1);
+            tracing::debug!(listener = guest.name, %error, "a handshake failed");
             return None;
         }
     };
-    let stream = match door.speaks {
+    let stream = match guest.speaks {
         Speaks::Mqtt => stream,
         Speaks::Http => {
-            let routes: Arc<dyn Routes> = door.http.clone();
-            match weir_net::http::serve(stream, peer.address, routes, &door.net).await {
+            let routes: Arc<dyn Routes> = guest.http.clone();
+            match weir_net::http::serve(stream, peer.address, routes, &guest.net).await {
                 Ok(Some(upgraded)) => upgraded.stream,
                 Ok(None) => return None,
                 Err(error) => {
@@ -129,7 +148,12 @@ async fn welcome(door: Arc<Door>, incoming: Incoming) -> Option<Box<mqtt::Client
             }
         }
     };
-    mqtt::accept(&door.shared, stream, peer).await
+    let client = mqtt::accept(&guest.shared, stream, peer).await?;
+    if !guest.open.load(Ordering::Acquire) {
+        // The node began to stop in between, and this client was not there to be told.
+        client.say_goodbye();
+    }
+    Some((client, guest.alive.upgrade()?))
 }
 
 /// How the supervisor starts a listener again.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use weir_broker::Broker;
+use weir_broker::outbox::Bell;
 use weir_broker::session::directory::Closing;
 use weir_model::Reason;
 use weir_net::{Linger, Stream, close_gracefully};
@@ -47,6 +48,11 @@ impl Client {
     pub async fn run(mut self: Box<Self>) {
         let end = self.connection.run().await;
         Box::pin(finish(self, end)).await;
+    }
+
+    /// Lets it hear that the node stops.
+    pub fn say_goodbye(&self) {
+        self.connection.channel.publisher.session.outbox.ring(Bell::Shutdown);
     }
 }
 

@@ -105,6 +105,13 @@ pub fn is_reserved(topic: &str) -> bool {
     topic.as_bytes().first() == Some(&b'$')
 }
 
+/// Where a mosquitto bridge says, by its will too, whether it is connected. The one place below
+/// `$SYS` that clients publish to; without it no bridge gets in.
+pub fn is_bridge_state(topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +132,15 @@ mod tests {
         assert_eq!(check(&"x".repeat(4097)), Err(Invalid::TooLong));
         assert_eq!(check(&"/".repeat(128)), Err(Invalid::TooDeep));
         assert_eq!(check(&"/".repeat(127)), Ok(()));
+    }
+
+    #[test]
+    fn a_bridge_speaks_below_sys_of_itself_alone() {
+        assert!(is_bridge_state("$SYS/broker/connection/host.to-weir/state"));
+        for other in
+            ["$SYS/broker/connection//state", "$SYS/broker/connection/a/b/state", "$SYS/broker/version"]
+        {
+            assert!(!is_bridge_state(other), "{other}");
+        }
     }
 }

@@ -40,7 +40,8 @@ mod tables;
 mod writer;
 
 use checkpoint::Checkpoints;
-use intake::{Intake, Job};
+use intake::Intake;
+pub(crate) use intake::Job;
 use lock::Lock;
 pub use rate::raw_append_rate;
 use recover::{Opened, Places};
@@ -79,6 +80,10 @@ impl Embedded {
         std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
         let lock = Lock::take(&places.dir)?;
         let opened = recover::open(config, &places)?;
+        for made in [data_dir, &places.dir] {
+            let synced = std::fs::File::open(made).and_then(|dir| dir.sync_all());
+            synced.map_err(io_error("sync", made))?;
+        }
         let recovery = opened.recovery.clone();
         let (writer, garbage) = assemble(config, &places, opened, probe)?;
         let shared = writer.shared.clone();
@@ -97,7 +102,9 @@ fn assemble(
     opened: Opened,
     probe: Option<Probe>,
 ) -> Result<(Writer, Vec<Key>), OpenError> {
-    let checkpoints = Checkpoints::start(opened.shelf.clone(), places.tables.clone());
+    let probe = probe.unwrap_or_else(|| Box::new(space::statvfs));
+    let space = Arc::new(Space::new(&places.dir, config.reserve_bytes, probe));
+    let checkpoints = Checkpoints::start(opened.shelf.clone(), space.clone(), places.tables.clone());
     let shared = Arc::new(Shared {
         intake: Intake::new(config),
         state: Mutex::new(opened.state),
@@ -107,7 +114,6 @@ fn assemble(
         failed: AtomicBool::new(false),
         closed: tokio::sync::watch::Sender::new(false),
     });
-    let probe = probe.unwrap_or_else(|| Box::new(space::statvfs));
     let writer = Writer {
         shared,
         config: config.clone(),
@@ -115,7 +121,8 @@ fn assemble(
         mark: opened.mark,
         salt: opened.salt,
         clock: opened.clock,
-        space: Space::new(&places.dir, config.reserve_bytes, probe),
+        space,
+        freed_at: None,
         checkpoints: checkpoints.map_err(io_error("start a thread for", &places.tables))?,
         sync: config.level == Level::Fsynced,
     };

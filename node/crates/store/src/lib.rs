@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+pub mod canary;
 mod clock;
 mod config;
 pub mod contract;

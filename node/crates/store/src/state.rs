@@ -238,7 +238,9 @@ impl State {
             SessionOp::Release { packet_id, .. } => self.release(key, packet_id, out),
             SessionOp::ClearWill { .. } => self.clear_will(key, out),
             SessionOp::Detach { detach, .. } => self.detach(key, detach, out),
-            SessionOp::FireWill { generation } => Outcome::Fired(self.fire_will(key, generation, out)),
+            SessionOp::FireWill { generation } => {
+                Outcome::Fired(self.fire_will(key, generation, batch.now, out))
+            }
             SessionOp::OutboxDone { entry } => self.outbox_done(key, entry, out),
             SessionOp::End { generation, .. } => self.end(key, generation, out),
         }

@@ -59,6 +59,7 @@ promises! {
     a_share_group_is_a_queue_that_needs_no_owner,
     submits_of_one_caller_are_applied_in_order,
     a_will_fires_once_under_one_id,
+    a_will_s_lifetime_begins_when_it_fires,
     a_cleared_will_does_not_fire,
     a_will_is_due_when_its_delay_is_over,
     a_resumed_session_cancels_its_pending_will,

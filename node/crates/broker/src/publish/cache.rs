@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use weir_access::Action;
+use weir_model::topic::is_bridge_state;
 use weir_model::{Principal, Reason, Topic};
 
 use crate::broker::Broker;
@@ -94,5 +95,6 @@ fn allowed(broker: &Broker, principal: &Principal, publish: &Publish<'_>) -> [bo
 
 /// Topics that only the broker itself publishes to.
 fn is_broker_only(topic: &str) -> bool {
-    ["$SYS/", "$share/", "$stream/", "$view/"].iter().any(|own| topic.starts_with(own))
+    let own = ["$SYS/", "$share/", "$stream/", "$view/"];
+    own.iter().any(|own| topic.starts_with(own)) && !is_bridge_state(topic)
 }

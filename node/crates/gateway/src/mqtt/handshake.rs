@@ -13,12 +13,14 @@ use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::session::intake::Intake;
 use weir_broker::session::window::Window;
 use weir_broker::{Realm, clock};
+use weir_model::topic::{is_bridge_state, is_reserved};
 use weir_model::{CLIENT_ID_BYTES_MAX, Message, Reason, Topic};
 use weir_net::{Stream, close_gracefully};
 use weir_wire::mqtt::{self, Connack, Connect, ConnectError, ReasonCode, Version, encode};
 
 use super::alias::Outgoing;
 use super::channel::Mqtt;
+use super::inbound::has_wildcard;
 use super::{Closer, Shared, form, reason};
 use crate::connection::Connection;
 
@@ -197,8 +199,12 @@ fn will(
 ) -> Result<Option<weir_broker::store::Will>, (Reason, &'static str)> {
     let Some(will) = &connect.will else { return Ok(None) };
     let topic = Topic::new(will.topic).map_err(|_| (Reason::TopicInvalid, "will topic"))?;
+    if will.properties.response_topic.is_some_and(has_wildcard) {
+        return Err((Reason::Protocol, "response topic with a wildcard"));
+    }
     let action = Action::Publish { topic: &topic, qos: will.qos, retain: will.retain };
-    if !shared.broker.access().may(&identity.principal, action) || weir_model::topic::is_reserved(&topic) {
+    let reserved = is_reserved(&topic) && !is_bridge_state(&topic);
+    if reserved || !shared.broker.access().may(&identity.principal, action) {
         return Err((Reason::NotAuthorized, "will topic"));
     }
     let message = Arc::new(Message {

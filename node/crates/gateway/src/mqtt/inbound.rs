@@ -66,6 +66,10 @@ impl Mqtt {
         if !publish.subscription_ids.is_empty() {
             return Some(self.end(Reason::Protocol, "subscription identifier from a client", out));
         }
+        // MQTT-3.3.2-14.
+        if publish.properties.response_topic.is_some_and(has_wildcard) {
+            return Some(self.end(Reason::Protocol, "response topic with a wildcard", out));
+        }
         if publish.properties.payload_is_utf8 && std::str::from_utf8(publish.payload).is_err() {
             return Some(self.end(Reason::PayloadFormat, "payload is not UTF-8", out));
         }
@@ -254,6 +258,11 @@ impl Mqtt {
         self.has_will &= disconnect.code != ReasonCode::Success;
         Flow::End
     }
+}
+
+/// Whether a name can only be a filter.
+pub fn has_wildcard(topic: &str) -> bool {
+    topic.contains(['+', '#'])
 }
 
 /// The topic a PUBLISH means. Without aliases there is nothing to look up.

@@ -1,6 +1,6 @@
 //! Checkpoints: a thread that moves frozen overlays into the tables and lets go of the log behind them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -11,12 +11,16 @@ use parking_lot::{Condvar, Mutex};
 use super::log::Segment;
 use super::overlay::Overlay;
 use super::shelf::Shelf;
+use super::space::Space;
 use super::tables::TablesError;
 use crate::fault;
 use crate::row::Applied;
 
 /// How long after a failure (a full disk, mostly) it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A merge rarely reads and writes more than this.
+const MERGE_BYTES_MAX: u64 = 1 << 30;
 
 /// One checkpoint: the rows, what they are complete up to, and the segments that hold them.
 pub(crate) struct Order {
@@ -47,13 +51,13 @@ struct State {
 }
 
 impl Checkpoints {
-    pub fn start(shelf: Arc<Shelf>, tables_dir: PathBuf) -> std::io::Result<Checkpoints> {
+    pub fn start(shelf: Arc<Shelf>, space: Arc<Space>, tables_dir: PathBuf) -> std::io::Result<Checkpoints> {
         let (orders, taken) = sync_channel(1);
         let progress = Arc::new(Progress::default());
         let of_thread = progress.clone();
         let thread = std::thread::Builder::new()
             .name("weir-checkpoint".to_owned())
-            .spawn(move || run(&shelf, &tables_dir, &taken, &of_thread))?;
+            .spawn(move || run(&shelf, &space, &tables_dir, &taken, &of_thread))?;
         Ok(Checkpoints { orders: Some(orders), progress, thread: Some(thread) })
     }
 
@@ -102,25 +106,46 @@ impl Checkpoints {
     }
 }
 
-fn run(shelf: &Shelf, tables_dir: &std::path::Path, orders: &Receiver<Order>, progress: &Progress) {
+fn run(shelf: &Shelf, space: &Space, tables_dir: &Path, orders: &Receiver<Order>, progress: &Progress) {
     while let Ok(order) = orders.recv() {
         while let Err(cause) = carry_out(shelf, &order) {
             tracing::warn!(%cause, sequence = order.applied.sequence, "checkpoint failed, the commit log grows on");
             progress.state.lock().failing = true;
             progress.changed.notify_all();
+            reopen(shelf, tables_dir);
             if let Err(RecvTimeoutError::Disconnected) = orders.recv_timeout(RETRY_AFTER) {
                 return;
-            }
-            // Opening anew removes what the failed one left half written, and revives a poisoned engine.
-            if let Err(cause) = shelf.reopen_tables(tables_dir) {
-                tracing::error!(%cause, "the tables cannot be opened again");
             }
         }
         // Its rows are in the tables: free them before the next one may begin.
         drop(order);
         *progress.state.lock() = State::default();
         progress.changed.notify_all();
+        if let Err(cause) = merge(shelf, space) {
+            tracing::warn!(%cause, "the tables could not be merged");
+            reopen(shelf, tables_dir);
+        }
     }
+}
+
+/// Opening anew removes what was left half written, and revives a poisoned engine.
+fn reopen(shelf: &Shelf, tables_dir: &Path) {
+    if let Err(cause) = shelf.reopen_tables(tables_dir) {
+        tracing::error!(%cause, "the tables cannot be opened again");
+    }
+}
+
+/// Merges tables if there is room for both the old and the new ones meanwhile; when the disk is
+/// nearly full, only if what is alive in them fits beside them.
+fn merge(shelf: &Shelf, space: &Space) -> Result<(), TablesError> {
+    let tables = shelf.tables()?;
+    if space.has_room_to_move(tables.disk_bytes().min(MERGE_BYTES_MAX)) {
+        return tables.merge();
+    }
+    if space.has_room_to_move(tables.live_bytes()?) {
+        return tables.merge_all();
+    }
+    Ok(())
 }
 
 fn carry_out(shelf: &Shelf, order: &Order) -> Result<(), TablesError> {

@@ -26,6 +26,18 @@ impl Job {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// The topic of the message this job puts in queues.
+    #[cfg(feature = "faults")]
+    pub fn topic(&self) -> Option<&weir_model::Topic> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Session { ops, .. } => ops.iter().find_map(|op| match op {
+                SessionOp::Enqueue(enqueue) => Some(&enqueue.delivery.message.topic),
+                _ => None,
+            }),
+            Step::Topic { .. } => None,
+        })
+    }
 }
 
 /// A line of submits in front of the writer. Bounded in steps and bytes: what does not fit any more

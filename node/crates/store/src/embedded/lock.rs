@@ -25,8 +25,10 @@ impl Lock {
             let pid = if known { pid.trim().to_owned() } else { "unknown".to_owned() };
             return Err(OpenError::Locked { dir: dir.to_owned(), pid });
         }
-        file.set_len(0).map_err(io_error("write", &path))?;
-        writeln!(file, "{}", std::process::id()).map_err(io_error("write", &path))?;
+        // Only for the message above: on a full disk it may stay empty.
+        if let Err(cause) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+            tracing::warn!(%cause, file = %path.display(), "the lock cannot name its holder");
+        }
         Ok(Lock { _file: file })
     }
 }

@@ -60,19 +60,21 @@ pub(crate) struct LogOptions {
 }
 
 impl Log {
-    /// Goes on behind record `sequence`, in a new segment. `sealed` are the segments there are.
+    /// Goes on behind record `sequence`: in the newest of the segments there are, which ends with it,
+    /// or in a first one. A full disk does not keep a store from being opened.
     pub fn start(
         dir: &Path,
         sequence: u64,
-        mut sealed: Vec<Segment>,
+        mut segments: Vec<Segment>,
         options: LogOptions,
     ) -> Result<Log, AppendError> {
-        let (file, current) = create_segment(dir, sequence + 1, options)?;
-        // One of the same name was empty, or this sequence would have been given.
-        sealed.retain(|segment| segment.path != current.path);
+        let (file, current) = match segments.pop() {
+            Some(newest) => (open_segment(&newest)?, newest),
+            None => create_segment(dir, sequence + 1, options)?,
+        };
         let LogOptions { salt, sync, segment_bytes_max } = options;
-        let dir = dir.to_owned();
-        Ok(Log { dir, salt, sync, segment_bytes_max, file, current, sealed, sequence, buffer: Vec::new() })
+        let (dir, buffer) = (dir.to_owned(), Vec::new());
+        Ok(Log { dir, salt, sync, segment_bytes_max, file, current, sealed: segments, sequence, buffer })
     }
 
     pub fn sequence(&self) -> u64 {
@@ -140,6 +142,11 @@ impl Log {
     fn failed(&self, action: &'static str, source: std::io::Error) -> AppendError {
         AppendError::Failed { action, path: self.current.path.clone(), source }
     }
+}
+
+fn open_segment(segment: &Segment) -> Result<File, AppendError> {
+    let opened = File::options().read(true).write(true).open(&segment.path);
+    opened.map_err(|source| AppendError::Failed { action: "open", path: segment.path.clone(), source })
 }
 
 fn create_segment(dir: &Path, first: u64, options: LogOptions) -> Result<(File, Segment), AppendError> {

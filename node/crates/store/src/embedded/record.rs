@@ -2,8 +2,8 @@
 //!
 //! A record is a header of 32 bytes (magic, body length, sequence, time, count, CRC over all of it)
 //! and a body of changes: op, key length, key, and for rows value length and value. Numbers are
-//! little-endian. The CRC begins with the store's salt, which no client knows: a payload that looks
-//! like a record never passes for one, wherever a torn write leaves it.
+//! little-endian. Magic and CRC are mixed with the store's salt, which no client knows: a payload made
+//! to look like a record never passes for one, wherever a torn write leaves it.
 
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ pub(crate) fn encode(salt: u32, sequence: u64, at: UnixMillis, writes: &[Write],
         encode_write(write, out);
     }
     let body_bytes = (out.len() - HEADER_BYTES) as u32;
-    out[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+    out[0..4].copy_from_slice(&(MAGIC ^ salt).to_le_bytes());
     out[4..8].copy_from_slice(&body_bytes.to_le_bytes());
     out[8..16].copy_from_slice(&sequence.to_le_bytes());
     out[16..24].copy_from_slice(&at.0.to_le_bytes());
@@ -81,7 +81,7 @@ fn encode_write(write: &Write, out: &mut Vec<u8>) {
 /// The record at this offset, if a whole and sound one stands there.
 pub(crate) fn read(salt: u32, file: &[u8], offset: usize) -> Option<Found> {
     let header = file.get(offset..offset + HEADER_BYTES)?;
-    if u32_at(header, 0) != MAGIC {
+    if u32_at(header, 0) != MAGIC ^ salt {
         return None;
     }
     let start = offset + HEADER_BYTES;
@@ -96,7 +96,7 @@ pub(crate) fn read(salt: u32, file: &[u8], offset: usize) -> Option<Found> {
 
 /// The next sound record at or behind this offset, wherever it begins.
 pub(crate) fn find(salt: u32, file: &[u8], from: usize) -> Option<Found> {
-    let magic = MAGIC.to_le_bytes();
+    let magic = (MAGIC ^ salt).to_le_bytes();
     let mut offset = from;
     while offset + HEADER_BYTES <= file.len() {
         let step = file[offset..].windows(4).position(|bytes| bytes == magic)?;

@@ -141,8 +141,8 @@ impl Contents {
             sync: config.level == Level::Fsynced,
             segment_bytes_max: config.log_segment_bytes,
         };
-        let sealed = log::segments(&places.log).map_err(io_error("list", &places.log))?;
-        let log = Log::start(&places.log, scanned.sequence, sealed, options).map_err(unwritable)?;
+        let segments = log::segments(&places.log).map_err(io_error("list", &places.log))?;
+        let log = Log::start(&places.log, scanned.sequence, segments, options).map_err(unwritable)?;
         Ok(Opened { shelf, state, log, mark, salt: marked.salt, clock, garbage, recovery })
     }
 }

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockWriteGuard};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
 use weir_model::Message;
 
 use super::overlay::{Entry, Overlay};
@@ -21,15 +22,19 @@ use crate::{Page, Queued};
 /// Writes carried out before waiting readers get their turn.
 const WRITES_PER_TURN: usize = 256;
 
+/// How long a reader waits for tables that are being opened again.
+const AWAY_MAX: Duration = Duration::from_secs(10);
+
 pub(crate) struct Shelf {
     layers: RwLock<Layers>,
+    /// `None` while they are opened again.
+    tables: Mutex<Option<Arc<Tables>>>,
+    opened: Condvar,
 }
 
 struct Layers {
     active: Overlay,
     frozen: Option<Arc<Overlay>>,
-    /// `None` while they are opened again.
-    tables: Option<Arc<Tables>>,
     /// The highest queue number per generation in the tables: above it they need not be asked.
     settled: HashMap<u64, u64>,
 }
@@ -39,15 +44,15 @@ pub(crate) struct Front {
     rows: Vec<(Key, Option<Row>)>,
     range: RangeInclusive<Key>,
     page: Page,
-    tables: Option<Arc<Tables>>,
+    /// Whether the tables may hold rows of the range, too.
+    in_tables: bool,
 }
 
 impl Shelf {
     pub fn new(tables: Tables, active: Overlay) -> Shelf {
         let settled = HashMap::new();
-        Shelf {
-            layers: RwLock::new(Layers { active, frozen: None, tables: Some(Arc::new(tables)), settled }),
-        }
+        let layers = RwLock::new(Layers { active, frozen: None, settled });
+        Shelf { layers, tables: Mutex::new(Some(Arc::new(tables))), opened: Condvar::new() }
     }
 
     pub fn apply(&self, writes: Vec<Write>) {
@@ -98,33 +103,38 @@ impl Shelf {
         self.layers.write().settled = settled;
     }
 
+    /// The tables, when they are there: while they are opened again, waits a while.
     pub fn tables(&self) -> Result<Arc<Tables>, TablesError> {
-        self.layers.read().tables.clone().ok_or(TablesError::Away)
+        let mut tables = self.tables.lock();
+        let until = Instant::now() + AWAY_MAX;
+        while tables.is_none() {
+            if self.opened.wait_until(&mut tables, until).timed_out() {
+                break;
+            }
+        }
+        tables.clone().ok_or(TablesError::Away)
     }
 
-    /// Closes the tables and opens them anew: the way out of a poisoned engine. Readers that need
-    /// them meanwhile are told so.
+    /// Closes the tables and opens them anew: the way out of a poisoned engine.
     pub fn reopen_tables(&self, dir: &Path) -> Result<(), TablesError> {
-        let mut old = self.layers.write().tables.take();
+        let mut old = self.tables.lock().take();
         while let Some(tables) = old.take() {
             old = Arc::try_unwrap(tables).err();
             std::thread::yield_now();
         }
         let tables = Tables::open(dir)?;
-        self.layers.write().tables = Some(Arc::new(tables));
+        *self.tables.lock() = Some(Arc::new(tables));
+        self.opened.notify_all();
         Ok(())
     }
 
     pub fn get(&self, key: &Key) -> Result<Option<Row>, TablesError> {
-        let (entry, tables) = {
-            let layers = self.layers.read();
-            (layers.front(key).cloned(), layers.tables.clone())
-        };
+        let entry = self.layers.read().front(key).cloned();
         match entry {
             Some(Entry::Row { row, .. }) => Ok(Some(row)),
             Some(Entry::Gone) => Ok(None),
             None => {
-                let Some(bytes) = tables.ok_or(TablesError::Away)?.get(key)? else { return Ok(None) };
+                let Some(bytes) = self.tables()?.get(key)? else { return Ok(None) };
                 Ok(Some(codec::decode(key, &bytes, &mut |body| self.body(body))?))
             }
         }
@@ -152,17 +162,16 @@ impl Shelf {
                 break;
             }
         }
-        let tables = layers.tables.clone().filter(|_| in_tables);
         let range = range.start().clone()..=last;
-        Front { rows, range, page, tables }
+        Front { rows, range, page, in_tables }
     }
 
     /// The page, with what the tables have of it. Blocking if [`Front::needs_tables`].
     pub fn queue_page(&self, front: Front) -> Result<Vec<Queued>, TablesError> {
         let mut paged = Paged::new(front.page);
         let mut rows = front.rows.into_iter().peekable();
-        if let Some(tables) = front.tables {
-            for stored in tables.range(front.range) {
+        if front.in_tables {
+            for stored in self.tables()?.range(front.range) {
                 let (key, value) = stored?;
                 let key = Key::from_slice(&key);
                 while let Some((before, row)) = rows.next_if(|(front, _)| *front < key) {
@@ -194,8 +203,7 @@ impl Shelf {
         let mut front = layers.merged(kind_key(Kind::Applied)..=last_key()).peekable();
         let mut settled = HashMap::new();
         let mut bodies = Bodies::default();
-        let tables = layers.tables.clone().ok_or(TablesError::Away)?;
-        for stored in tables.all() {
+        for stored in self.tables()?.all() {
             let (key, value) = stored?;
             let key = Key::from_slice(&key);
             if key[0] == Kind::Queue as u8 {
@@ -222,7 +230,7 @@ fn last_key() -> Key {
 
 impl Front {
     pub fn needs_tables(&self) -> bool {
-        self.tables.is_some()
+        self.in_tables
     }
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 use weir_model::UnixMillis;
@@ -15,12 +15,16 @@ use super::mark::{Mark, Marked};
 use super::recover::load;
 use super::space::Space;
 use super::{Shared, answer_all};
+use crate::canary;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fault;
 use crate::row::{Applied, Change, Key, Write};
 use crate::state::{Batch, Effects, State};
 use crate::{Answer, Done, Refusal};
+
+/// How often a checkpoint may try to free room although there is little log to let go.
+const FREE_EVERY: Duration = Duration::from_secs(1);
 
 /// Below this the log is not worth a checkpoint, even when the disk is full.
 const LOG_WORTH_FREEING_BYTES: u64 = 64 << 10;
@@ -32,7 +36,9 @@ pub(crate) struct Writer {
     pub mark: Mark,
     pub salt: u32,
     pub clock: Clock,
-    pub space: Space,
+    pub space: Arc<Space>,
+    /// When a checkpoint last tried to free room on a full disk.
+    pub freed_at: Option<Instant>,
     pub checkpoints: Checkpoints,
     pub sync: bool,
 }
@@ -77,7 +83,8 @@ impl Writer {
         let mut effects = Effects::default();
         let mut answers = self.decide(jobs, now, may_grow, &mut effects);
         if effects.writes.is_empty() {
-            return self.answer(answers);
+            self.answer(answers);
+            return self.checkpoint_if_due(!may_grow);
         }
         let dropped = effects.dropped;
         match self.commit(now, &effects.writes) {
@@ -101,6 +108,7 @@ impl Writer {
         let mut state = self.shared.state.lock();
         let fanout = state.rules().inline_fanout_max;
         let mut answers = Vec::with_capacity(jobs.len());
+        canary::reorder(jobs);
         for Job { steps, done, .. } in jobs.drain(..) {
             let mut batch = Batch::new(&steps, now, may_grow, fanout);
             let answer = steps.into_iter().map(|step| state.apply(step, &mut batch, effects)).collect();
@@ -194,19 +202,27 @@ impl Writer {
         self.space.has_room_for(bytes) && !log_is_stuck
     }
 
+    /// A checkpoint begins when log or memory are large, and on a full disk as soon as the rows that
+    /// are left take less room than there is.
     fn checkpoint_if_due(&mut self, disk_is_full: bool) {
-        let large = self.log.bytes() > self.config.log_bytes_max
-            || self.shared.shelf.active_bytes() as u64 > self.config.log_bytes_max;
-        let freeing = disk_is_full && self.log.bytes() > LOG_WORTH_FREEING_BYTES;
+        let rows_bytes = self.shared.shelf.active_bytes() as u64;
+        let large = self.log.bytes().max(rows_bytes) > self.config.log_bytes_max;
+        let freeing = disk_is_full && self.may_free();
         if !large && !freeing {
             return;
         }
         if large && self.checkpoints.is_busy() {
             self.checkpoints.wait();
         }
-        if !self.checkpoints.is_busy() {
+        if !self.checkpoints.is_busy() && self.space.has_room_to_move(rows_bytes) {
+            self.freed_at = Some(Instant::now());
             self.begin_checkpoint();
         }
+    }
+
+    fn may_free(&self) -> bool {
+        let lately = self.freed_at.is_some_and(|at| at.elapsed() < FREE_EVERY);
+        self.log.bytes() > LOG_WORTH_FREEING_BYTES || !lately
     }
 
     fn begin_checkpoint(&mut self) {

@@ -5,7 +5,7 @@ use weir_model::UnixMillis;
 use super::queue::Slot;
 use super::{Batch, State};
 use crate::config::QueueFull;
-use crate::{Enqueue, Fence, Open, Refusal, SessionKey, SessionKind, SessionOp};
+use crate::{Enqueue, Fence, Open, Refusal, SessionKey, SessionKind, SessionOp, Will};
 
 /// What the ops of a step before the one in hand will have changed.
 struct Ahead {
@@ -19,7 +19,7 @@ impl State {
     pub(super) fn check(&self, key: &SessionKey, ops: &[SessionOp], batch: &Batch) -> Result<(), Refusal> {
         let mut ahead = Ahead { changed_hands: false, messages: 0, bytes: 0 };
         for op in ops {
-            if !batch.may_grow && grows(op) {
+            if !batch.may_grow && grows(op) && !self.resumes(key, op, batch.now) {
                 return Err(Refusal::DiskFull);
             }
             self.check_op(key, op, batch.now, &mut ahead)?;
@@ -81,6 +81,15 @@ impl State {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a session is taken up again with no larger a will than it has: who comes to drain a queue
+    /// must be let in on a full disk.
+    fn resumes(&self, key: &SessionKey, op: &SessionOp, now: UnixMillis) -> bool {
+        let (SessionOp::Open(open), Some(session)) = (op, self.session(key)) else { return false };
+        let bytes = |will: Option<&Will>| will.map_or(0, |will| will.message.size_bytes());
+        let is_kept = session.persistent && !session.has_expired(now) && !open.clean_start;
+        is_kept && bytes(open.will.as_ref()) <= bytes(session.will.as_deref())
     }
 
     /// Only where a full queue refuses its publisher; the other policies always let a step through.

@@ -4,6 +4,7 @@ use weir_model::{Filter, MessageId};
 
 use super::session::Session;
 use super::{Batch, Effects, Slot, State, USES_RESERVE};
+use crate::canary;
 use crate::config::QueueFull;
 use crate::row::{Kind, Row, Seen, SessionRow, id_key, number_key, text_key};
 use crate::{Delivery, Enqueue, Outcome, SessionKey, SessionKind, SubscriptionOptions};
@@ -51,7 +52,7 @@ impl State {
         }
         let size = enqueue.delivery.message.size_bytes();
         let bytes = u32::try_from(size).unwrap_or(u32::MAX);
-        if self.has_seen(key, enqueue.id) {
+        if self.has_seen(key, enqueue.id) || canary::drops() {
             return Outcome::Duplicate;
         }
         let Some(dropped) = self.make_room(key, bytes, out) else {
@@ -62,6 +63,11 @@ impl State {
         let body = self.body_for(&enqueue.delivery, batch, out);
         let Some(session) = self.session_mut(key) else { return Outcome::Gone };
         let number = session.kept_mut().queue.push(bytes, body);
+        if body == 0 && canary::doubles(enqueue.delivery.qos) {
+            let twin = session.kept_mut().queue.push(bytes, body);
+            let row = Row::Waiting { delivery: enqueue.delivery.clone(), body };
+            out.fresh(number_key(Kind::Queue, session.generation, twin), row);
+        }
         let row = Row::Waiting { delivery: enqueue.delivery, body };
         out.fresh(number_key(Kind::Queue, session.generation, number), row);
         out.dropped += u64::from(dropped);

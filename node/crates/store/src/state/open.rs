@@ -1,6 +1,9 @@
 //! The life of a session: opened, detached, ended, and its will.
 
-use weir_model::{MessageId, UnixMillis};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_model::{Message, MessageId, UnixMillis};
 
 use super::session::{Owed, Session};
 use super::{Effects, Slot, State, Timer};
@@ -24,7 +27,7 @@ impl State {
         if let Some((generation, resumable, will_is_due)) = old {
             present = resumable && !open.clean_start;
             if !present || will_is_due {
-                fired = self.fire_will(key, generation, out);
+                fired = self.fire_will(key, generation, now, out);
             }
             if !present {
                 self.end(key, generation, out);
@@ -113,6 +116,7 @@ impl State {
         &mut self,
         key: &SessionKey,
         generation: u64,
+        now: UnixMillis,
         out: &mut Effects,
     ) -> Option<OutboxEntry> {
         let of_generation = |session: &&mut Session| session.generation == generation;
@@ -124,7 +128,11 @@ impl State {
         self.write_session(key, out);
         let entry = self.next_number();
         let id = MessageId::outbox(self.meta.epoch, entry);
-        let message = will.message;
+        let mut message = will.message;
+        if let Some(seconds) = will.expiry_seconds {
+            let expires_at = Some(now.after(Duration::from_secs(u64::from(seconds))));
+            message = Arc::new(Message { expires_at, ..Message::clone(&message) });
+        }
         let row = OutboxRow { key: key.clone(), generation, id, message: message.clone() };
         out.fresh(id_key(Kind::Outbox, entry), Row::Outbox(Box::new(row)));
         let owed = Owed { entry, generation, id, message };

@@ -29,6 +29,17 @@ pub fn a_will_fires_once_under_one_id(make: Make) {
     assert!(restore(&*store).1[0].outbox.is_empty());
 }
 
+pub fn a_will_s_lifetime_begins_when_it_fires(make: Make) {
+    let store = make();
+    let key = client("a");
+    let will = Will { expiry_seconds: Some(60), ..will("w", 0) };
+    let fence = open(&*store, &key, Open { will: Some(will), ..resuming() }).fence;
+    let before = UnixMillis::from(std::time::SystemTime::now());
+    let fire = SessionOp::FireWill { generation: fence.generation };
+    let entry = fired(ask_one(&*store, &key, fire)).expect("a will");
+    assert!(entry.message.expires_at >= Some(before.after(std::time::Duration::from_secs(60))));
+}
+
 pub fn a_cleared_will_does_not_fire(make: Make) {
     let store = make();
     let key = client("a");
@@ -83,7 +94,7 @@ pub fn a_clean_start_fires_the_will_of_the_session_it_ends(make: Make) {
     let opened = open(&*store, &key, Open { clean_start: true, ..resuming() });
     let entry = opened.fired.expect("the will");
     assert_eq!(entry.message, will("w", 0).message);
-    assert_eq!(restore(&*store).1[0].outbox, [entry.clone()]);
+    assert_eq!(restore(&*store).1[0].outbox, std::slice::from_ref(&entry));
     ask_one(&*store, &key, SessionOp::OutboxDone { entry: entry.entry }).unwrap();
     assert!(restore(&*store).1[0].outbox.is_empty());
 }

@@ -184,7 +184,8 @@ impl<'a> Will<'a> {
 /// # Errors
 ///
 /// What [`super::decode`] refuses, and unsupported protocol version (0x84) for a level that is not
-/// spoken here, with the version whose CONNACK can say so: that of MQTT 5 from level 5 on, 3.1.1 below.
+/// spoken here, with the version whose CONNACK can say so: that of MQTT 5 from level 5 on, 3.1.1 below
+/// and for `MQIsdp`.
 /// A malformed CONNECT of MQTT 3.x gets no answer but the close (MQTT-3.1.4-1).
 pub fn decode_connect(frame: &[u8]) -> Result<Connect<'_>, ConnectError> {
     let silent = |error| ConnectError { error, answer: None };
@@ -219,7 +220,7 @@ fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectError
         (b"MQTT", 4 | 0x84) => Ok((Version::V311, level & BRIDGE != 0)),
         (b"MQIsdp", 3 | 0x83) => Ok((Version::V31, level & BRIDGE != 0)),
         (b"MQTT" | b"MQIsdp", _) => {
-            let answer = if level & !BRIDGE >= 5 { Version::V5 } else { Version::V311 };
+            let answer = if name == b"MQTT" && level & !BRIDGE >= 5 { Version::V5 } else { Version::V311 };
             let code = ReasonCode::UnsupportedProtocolVersion;
             let error = DecodeError::new(code, "protocol version is not spoken here");
             Err(ConnectError { error, answer: Some(answer) })

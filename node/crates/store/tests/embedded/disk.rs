@@ -1,0 +1,163 @@
+//! Stores on disk as the tests see them: opened, copied, looked at, spoiled.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weir_model::Position;
+use weir_store::suite::{
+    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, restore, resuming,
+    retain, rows, step, will,
+};
+use weir_store::{
+    Config, Due, Fence, Open, OpenError, OutboxEntry, Queued, Recovery, Restored, SessionKey, SessionOp,
+    Store, SubscriptionOptions, suite,
+};
+
+/// Everything a store holds, to be compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contents {
+    sessions: Vec<Restored>,
+    queues: Vec<(SessionKey, Vec<Queued>)>,
+    retained: Vec<(String, Position, Option<Bytes>)>,
+    due: Vec<Due>,
+}
+
+pub fn contents(store: &dyn Store) -> Contents {
+    let (heard, sessions): (Arc<Heard>, _) = restore(store);
+    let queues = sessions.iter().map(|session| (session.key.clone(), rows(store, &session.key))).collect();
+    let retained = heard.0.lock().unwrap().clone();
+    Contents { sessions, queues, retained, due: due(store, u64::MAX) }
+}
+
+pub fn config(log_bytes_max: u64) -> Config {
+    Config { log_bytes_max, ..suite::config("embedded") }
+}
+
+pub fn try_open(config: &Config, dir: &Path) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    weir_store::open(config, dir)
+}
+
+/// Opens a store that is sound.
+pub fn open_at(config: &Config, dir: &Path) -> Arc<dyn Store> {
+    let (store, recovery) = try_open(config, dir).unwrap();
+    assert_eq!((recovery.torn, recovery.lost, recovery.harmless), (None, vec![], vec![]));
+    store
+}
+
+/// Group commits, one after the other, that together leave rows of every kind.
+pub struct Story {
+    a: Fence,
+    b: Fence,
+    owed: Option<OutboxEntry>,
+}
+
+impl Story {
+    pub const CHAPTERS: usize = 14;
+
+    pub fn begin(store: &dyn Store) -> Story {
+        let of_a = Open { user_id: Some("u".into()), will: Some(will("will of a", 5)), ..resuming() };
+        let a = open(store, &client("a"), of_a).fence;
+        let b = open(store, &client("b"), Open { will: Some(will("will of b", 0)), ..resuming() }).fence;
+        Story { a, b, owed: None }
+    }
+
+    /// Tells one chapter: one group commit.
+    pub fn tell(&mut self, store: &dyn Store, chapter: usize) {
+        let (a, b) = (client("a"), client("b"));
+        let (of_a, of_b) = (self.a, self.b);
+        let id = |count| weir_model::MessageId::received(77, 5, count);
+        let op = |key: &SessionKey, op: SessionOp| {
+            assert!(ask(store, vec![step(key, [op])])[0].is_ok(), "chapter {chapter}");
+        };
+        match chapter {
+            0 => {
+                let filter = weir_model::Filter::new("x/#").unwrap();
+                let options = SubscriptionOptions { no_local: true, ..Default::default() };
+                op(&a, SessionOp::Subscribe { fence: of_a, filter, options });
+            }
+            1 => op(&a, enqueue(of_a.generation, message("one", 30))),
+            2 => op(&a, enqueue_with(of_a.generation, id(1), message("two", 30))),
+            3 => op(&a, SessionOp::Pubrec { fence: of_a, number: 2 }),
+            4 => op(&a, SessionOp::Ack { fence: of_a, number: 1 }),
+            5 => op(&a, SessionOp::Receive { fence: of_a, packet_id: 9 }),
+            6 => drop(retain(store, "kept", Some("value"))),
+            7 => drop(delay(store, 1000, Some(id(2)), "later")),
+            8 => self.share(store),
+            9 => op(&group("$share/g/t"), enqueue(0, message("for the group", 30))),
+            10 => op(&b, SessionOp::FireWill { generation: of_b.generation }),
+            11 => op(&b, SessionOp::End { generation: of_b.generation, fence: None }),
+            12 => drop(retain(store, "kept", Some("newer"))),
+            13 => op(&a, SessionOp::Detach { fence: of_a, detach: detach(9, 2, Some(900), Some(500)) }),
+            _ => unreachable!("the story has {} chapters", Story::CHAPTERS),
+        }
+        let (_, found) = restore(store);
+        self.owed = found.iter().flat_map(|session| session.outbox.first().cloned()).next();
+    }
+
+    /// One message in the queues of many: stored once.
+    fn share(&self, store: &dyn Store) {
+        let shared = message("shared by all", 100);
+        let keys: Vec<SessionKey> = (0..5).map(|n| group(&format!("$share/g{n}/t"))).collect();
+        let steps = keys.iter().map(|key| step(key, [enqueue(0, shared.clone())])).collect();
+        assert!(ask(store, steps).iter().all(Result::is_ok));
+    }
+}
+
+/// A store that was told the whole story, and what is in it.
+pub fn told(config: &Config, dir: &Path) -> Contents {
+    let store = open_at(config, dir);
+    let mut story = Story::begin(&*store);
+    (0..Story::CHAPTERS).for_each(|chapter| story.tell(&*store, chapter));
+    contents(&*store)
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            copy_sparse(&entry.path(), &target);
+        }
+    }
+}
+
+/// The engine's journal is 64 MiB of nothing: it is copied as that.
+fn copy_sparse(from: &Path, to: &Path) {
+    let length = from.metadata().unwrap().len();
+    if from.extension().is_some_and(|extension| extension == "jnl") {
+        std::fs::File::create(to).unwrap().set_len(length).unwrap();
+    } else {
+        std::fs::copy(from, to).unwrap();
+    }
+}
+
+/// All files below a directory, in a fixed order.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// The segments of the log, oldest first.
+pub fn segments(dir: &Path) -> Vec<PathBuf> {
+    files(&dir.join("store/log"))
+}
+
+/// The newest segment that has records.
+pub fn last_segment(dir: &Path) -> PathBuf {
+    segments(dir).into_iter().rfind(|path| path.metadata().unwrap().len() > 24).unwrap()
+}
+
+pub fn flip(path: &Path, place: usize, bits: u8) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[place] ^= bits;
+    std::fs::write(path, bytes).unwrap();
+}

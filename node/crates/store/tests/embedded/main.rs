@@ -1,0 +1,10 @@
+//! What only the embedded store promises: it survives death, damage and a full disk, or says what not.
+
+mod damage;
+mod disk;
+mod full;
+mod kill;
+mod limits;
+mod reopen;
+mod same;
+mod torn;
