@@ -281,7 +281,9 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::form::{Marks, Publish};
+    use crate::form::{Form, Marks, Publish};
+    use bytes::Bytes;
+    use smallvec::SmallVec;
     use weir_model::{Message, Qos, Topic};
 
     /// Frames of one length byte and that many bytes.
