@@ -40,6 +40,8 @@ pub enum Bell {
     Progress = 32,
     /// A fault test wants this task to panic.
     Panic = 64,
+    /// Compare with the stored queue's end: something may have been missed.
+    Recheck = 128,
 }
 
 /// A delivery that still wants a packet id. `number` is its place in the session's stored queue.

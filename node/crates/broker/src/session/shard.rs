@@ -15,10 +15,14 @@ use weir_store::{
 use super::Session;
 use super::directory::{Closing, Opened, Request, Shard};
 use super::wheel::Wheel;
+
 use crate::broker::Broker;
 use crate::clock;
 use crate::ledger::Loss;
 use crate::outbox::Bell;
+
+/// How often a connected persistent session reads on in its stored queue unasked, in milliseconds.
+const RECHECK_MS: u64 = 30_000;
 
 pub struct ShardActor;
 
@@ -35,6 +39,7 @@ pub struct State {
     broker: Broker,
     shard: Arc<Shard>,
     wheel: Wheel,
+    rechecked_ms: u64,
 }
 
 impl Actor for ShardActor {
@@ -51,7 +56,7 @@ impl Actor for ShardActor {
         for session in shard.table.lock().values().filter(|s| s.is_online()) {
             wheel.watch(session, session.connection());
         }
-        Ok(State { broker, shard, wheel })
+        Ok(State { broker, shard, wheel, rechecked_ms: clock::now_ms() })
     }
 
     async fn handle(
@@ -82,6 +87,7 @@ impl Actor for ShardActor {
                 for silent in state.wheel.turn(clock::now_ms()) {
                     silent.outbox.ring(Bell::KeepAlive);
                 }
+                state.recheck();
             }
             ShardMsg::Panic => panic!("a fault test asked this session shard to panic"),
         }
@@ -97,6 +103,18 @@ impl State {
     fn put(&self, session: &Arc<Session>) {
         let key = (session.key.realm.clone(), session.key.name.clone());
         self.shard.table.lock().insert(key, session.clone());
+    }
+
+    /// Has connected persistent sessions look whether their queue holds more than they were told of.
+    fn recheck(&mut self) {
+        if clock::coarse_ms().saturating_sub(self.rechecked_ms) < RECHECK_MS {
+            return;
+        }
+        self.rechecked_ms = clock::coarse_ms();
+        let table = self.shard.table.lock();
+        for session in table.values().filter(|s| s.stored.is_some() && s.is_online()) {
+            session.outbox.ring(Bell::Recheck);
+        }
     }
 
     /// Takes a session out unless another one has its place.

@@ -119,6 +119,9 @@ impl Mqtt {
             return None;
         }
         session.outbox.heard(Bell::Progress);
+        if session.outbox.heard(Bell::Recheck) {
+            self.behind = true;
+        }
         let endings = [
             (Bell::KeepAlive, Reason::KeepAlive),
             (Bell::Shutdown, Reason::ShuttingDown),
