@@ -4,6 +4,7 @@
 //! fails its checks by name: `cargo xtask tools` brings them.
 
 mod bridge;
+mod conformance;
 mod mosquitto;
 mod mqttjs;
 mod paho;

@@ -66,6 +66,7 @@ checks! {
     an_unknown_packet_id_is_answered_with_0x92,
     an_expiry_of_zero_may_not_be_raised_at_disconnect,
     many_packets_in_one_write_are_answered_in_order,
+    a_client_that_said_goodbye_may_be_back_before_its_socket_is_closed,
 }
 
 checks! {

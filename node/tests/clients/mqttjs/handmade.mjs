@@ -146,3 +146,19 @@ export async function many_packets_in_one_write_are_answered_in_order(run) {
   assert.deepEqual(got, { connack: 1, suback: 1, publish: numbers, puback: numbers });
   wire.drop();
 }
+
+export async function a_client_that_said_goodbye_may_be_back_before_its_socket_is_closed(run) {
+  const watcher = await run.client();
+  await watcher.subscribe([run.topic('will'), run.topic('end')], { qos: 1 });
+  const will = { topic: run.topic('will'), payload: Buffer.from('gone'), qos: 1, retain: false };
+  const polite = await Wire.open(run);
+  await polite.connect(run.name('polite'), { ...KEPT, will });
+  polite.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 0 } });
+  assert.equal(await polite.packets.next(), null);
+  const back = await Wire.open(run);
+  assert.equal((await back.connect(run.name('polite'), KEPT)).sessionPresent, false);
+  await watcher.publish(run.topic('end'), 'end', { qos: 1 });
+  assert.deepEqual(await watcher.until('end'), []);
+  polite.drop();
+  back.drop();
+}

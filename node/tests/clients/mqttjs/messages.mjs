@@ -123,7 +123,7 @@ export async function a_will_is_published_with_its_properties(run) {
 export async function delayed_messages_come_later_than_those_sent_after_them(run) {
   const [subscriber, publisher] = [await run.client(), await run.client()];
   await subscriber.subscribe(run.topic('a'), { qos: 1 });
-  await publisher.publish(`$delayed/1/${run.topic('a')}`, 'later', { qos: 1 });
+  await publisher.publish(`$delayed/2/${run.topic('a')}`, 'later', { qos: 1 });
   await publisher.publish(run.topic('a'), 'now', { qos: 1 });
   assert.deepEqual(await subscriber.texts(2), ['now', 'later']);
 }

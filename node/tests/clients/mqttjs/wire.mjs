@@ -24,10 +24,12 @@ export class Wire {
   }
 
   async #over({ url, ca }, host, port) {
-    const socket = url.startsWith('mqtts:') ? tls.connect({ host, port, ca }) : net.connect({ host, port });
+    // Our side stays open until `drop`: what the broker does about that is its own affair.
+    const options = { host, port, ca, allowHalfOpen: true };
+    const socket = url.startsWith('mqtts:') ? tls.connect(options) : net.connect(options);
     socket.on('error', () => {});
     socket.on('data', (bytes) => this.parser.parse(bytes));
-    socket.on('close', () => this.packets.put(null));
+    socket.on('end', () => this.packets.put(null));
     this.drop = () => socket.destroy();
     await new Promise((resolve) => socket.once(socket.encrypted ? 'secureConnect' : 'connect', resolve));
     return (bytes) => socket.write(bytes);

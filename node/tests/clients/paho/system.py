@@ -40,7 +40,7 @@ def delayed_messages_come_when_they_are_due(run):
     for version in (V311, 5):
         publisher = run.client(version=version)
         for qos in (0, 1, 2):
-            publisher.publish(f"$delayed/1/{run.topic('a')}", f"late {qos}", qos=qos)
+            publisher.publish(f"$delayed/2/{run.topic('a')}", f"late {qos}", qos=qos)
         publisher.publish(run.topic("end"), "end", qos=1)
         assert subscriber.until("end") == []
         got = sorted((subscriber.next() for _ in range(3)), key=lambda message: message.payload)

@@ -80,7 +80,7 @@ def a_taken_over_connection_publishes_its_will(run):
 
 def a_delayed_will_comes_when_its_delay_has_passed(run):
     watcher = _watcher(run)
-    run.client(will=_will(run, WillDelayInterval=1), **_KEPT).drop()
+    run.client(will=_will(run, WillDelayInterval=3), **_KEPT).drop()
     _nothing_came(run, watcher)
     assert watcher.next().payload == b"gone"
 
@@ -140,8 +140,8 @@ def _read_without_pings(client):
 
 def a_client_that_pings_stays(run):
     client = run.offline()
-    client.connect(keep_alive=1)
-    run.let_pass(3.5)
+    client.connect(keep_alive=3)
+    run.let_pass(6)
     client.subscribe(run.topic("a"))
     client.publish(run.topic("a"), "still here", qos=1)
     assert client.payloads(1) == ["still here"]
