@@ -66,6 +66,7 @@ impl Gateway {
         let wants_tls = [listen.mqtts, listen.https, listen.quic].iter().any(Option::is_some);
         let tls =
             wants_tls.then(|| tls::ServerConfig::load(&net.tls, &listen.certificate_dir)).transpose()?;
+        let shared_net = Arc::new(net.clone());
         let (alive, stopped) = mpsc::channel(1);
         let (open, ready) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
         let shared = Arc::new(Shared { broker: broker.clone(), config, linger: net.linger() });
@@ -89,7 +90,7 @@ impl Gateway {
                 name,
                 speaks,
                 listener,
-                net: net.clone(),
+                net: shared_net.clone(),
                 shared: shared.clone(),
                 http: http.clone(),
                 open: open.clone(),

@@ -32,7 +32,7 @@ pub struct Door {
     pub name: &'static str,
     pub speaks: Speaks,
     pub listener: Listener,
-    pub net: weir_net::Config,
+    pub net: Arc<weir_net::Config>,
     pub shared: Arc<mqtt::Shared>,
     pub http: Arc<Http>,
     /// Cleared when the node stops: nothing more is accepted.
@@ -96,9 +96,10 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
         open: door.open.clone(),
         alive: door.alive.downgrade(),
     };
+    // On the heap, and gone when the client is let in: from there on the task is as small as can be.
+    let welcome = Box::pin(welcome(guest, incoming));
     tokio::spawn(async move {
-        let steady = AssertUnwindSafe(Box::pin(welcome(guest, incoming))).catch_unwind().await;
-        // What came before is on the heap and gone; from here on the task is as small as can be.
+        let steady = AssertUnwindSafe(welcome).catch_unwind().await;
         let served = match steady {
             Ok(Some((client, _alive))) => AssertUnwindSafe(client.run()).catch_unwind().await,
             Ok(None) => Ok(()),
@@ -116,7 +117,7 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
 struct Guest {
     name: &'static str,
     speaks: Speaks,
-    net: weir_net::Config,
+    net: Arc<weir_net::Config>,
     shared: Arc<mqtt::Shared>,
     http: Arc<Http>,
     open: Arc<AtomicBool>,

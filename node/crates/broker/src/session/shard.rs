@@ -328,6 +328,10 @@ impl State {
                 }
                 true
             }
+            Some(Err(Refusal::Fenced)) => {
+                tracing::debug!(client_id = %key.name, "a newer connection has ended this session already");
+                false
+            }
             refused => {
                 tracing::warn!(client_id = %key.name, ?refused, "the end of a session was not written");
                 false
