@@ -1,6 +1,8 @@
 //! Promise: every queue is bounded, what falls out is counted, and one slow client costs the others nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinHandle;
 use url::Url;
@@ -113,6 +115,41 @@ async fn a_subscriber_that_reads_nothing_loses_qos0_and_delays_nobody() {
     // 38 MiB do not fit into 4 MiB and what the sockets hold.
     eventually("drops to be counted", || (dropped(&node, "outbox_full") > 0.0).then_some(()));
     assert!(node.resident_bytes() < 200 << 20, "{} bytes", node.resident_bytes());
+}
+
+/// A slow receiver that still takes bytes slows its publisher instead of losing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_but_living_subscriber_slows_its_publisher_and_loses_nothing() {
+    const MESSAGES: usize = 600;
+    // Living means here: took bytes within a minute, so that a busy machine cannot make it dead.
+    let node = node().set("broker.outbox_stalled_ms", 60_000).start();
+    let mut slow = passive(&node, "flood", Qos::AtMostOnce);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let mut publisher = connect(&node, &options("publisher")).await;
+    let counted = sent.clone();
+    let publishing: JoinHandle<()> = tokio::spawn(async move {
+        for number in 0..MESSAGES {
+            let payload = [&number.to_be_bytes()[..], &[0; 64 << 10]].concat();
+            publisher.publish(&Message::new("flood", payload, Qos::AtMostOnce)).await.expect("taken");
+            counted.store(number + 1, Ordering::Release);
+        }
+    });
+
+    // Nothing is read until the publisher is held back; without back-pressure it would be through,
+    // and 38 MiB do not fit into 4 MiB and what the sockets hold.
+    let (mut last, mut looks) = (0, 0);
+    eventually("the publisher to be held back", || {
+        let now = sent.load(Ordering::Acquire);
+        (looks, last) = if now == last { (looks + 1, now) } else { (0, now) };
+        (now > 0 && looks > 30).then_some(())
+    });
+    for number in 0..MESSAGES {
+        let frame = slow.frame();
+        let Ok(Packet::Publish(publish)) = decode(&frame, Version::V5) else { panic!("no PUBLISH") };
+        assert_eq!(publish.payload[..8], number.to_be_bytes());
+    }
+    publishing.await.expect("all was taken");
+    assert_eq!(dropped(&node, "outbox_full"), 0.0);
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ struct Shared {
     timers: Timers,
     supervisor: parking_lot::Mutex<Option<ActorRef<Supervise>>>,
     started_ms: u64,
+    runtime: tokio::runtime::Handle,
 }
 
 /// Paces what the broker publishes of its own when many sessions end at once.
@@ -114,6 +115,7 @@ impl Broker {
             timers: Timers::default(),
             supervisor: parking_lot::Mutex::new(None),
             started_ms: clock::now_ms(),
+            runtime: tokio::runtime::Handle::current(),
         }));
         broker.realm_or_new(&Arc::from(weir_model::DEFAULT_REALM));
         let restored = broker.restore().await?;
@@ -160,6 +162,11 @@ impl Broker {
 
     pub fn wills(&self) -> &Wills {
         &self.0.wills
+    }
+
+    /// Where tasks are spawned from threads of the store.
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.0.runtime
     }
 
     pub fn timers(&self) -> &Timers {

@@ -135,18 +135,31 @@ impl Outbox {
         let was_idle = lanes.is_empty();
         let full = lanes.copies.len() >= limits.messages_max || lanes.copy_bytes >= limits.bytes_max;
         if full {
-            let stored = live.number.is_some();
-            lanes.behind |= stored;
+            lanes.behind |= live.number.is_some();
             drop(lanes);
-            if !stored {
-                ledger.lost(Loss::Overrun, 1);
-                self.ring(Bell::Overrun);
-            }
-            return;
+            return self.refuse_copy(&live, ledger);
         }
         lanes.copy_bytes += limits.copy_bytes(&live);
         lanes.copies.push_back(live);
         self.pushed(lanes, was_idle);
+    }
+
+    /// The lane is full. What lies in a stored queue stays there; else a clean session has to end.
+    fn refuse_copy(&self, live: &Live, ledger: &Ledger) {
+        let left_in_group = live.claim.as_ref().and_then(|claim| Some((&claim.group, claim.number?)));
+        match (live.number, left_in_group) {
+            (Some(_), _) => {}
+            (None, Some((group, number))) => group.leave_in_queue(number),
+            (None, None) => {
+                ledger.lost(Loss::Overrun, 1);
+                self.ring(Bell::Overrun);
+            }
+        }
+    }
+
+    /// Whether many more copies may be pushed.
+    pub fn has_room(&self, limits: &Limits) -> bool {
+        self.lanes.lock().copies.len() < limits.messages_max / 2
     }
 
     fn pushed(&self, lanes: parking_lot::MutexGuard<'_, Lanes>, was_idle: bool) {

@@ -217,6 +217,7 @@ impl Publisher {
         self.active.as_ref().is_some_and(|active| {
             active.line.len() >= config.commits_waiting_max
                 || active.line_bytes >= config.commits_waiting_bytes_max
+                || (!active.line.is_empty() && !self.broker.store().has_room())
         })
     }
 

@@ -5,7 +5,7 @@
 //! nobody online, in the group's own queue. What a lost member had not acknowledged is handed on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,9 @@ use weir_store::{SessionKey, SessionKind, SubscriptionOptions};
 use crate::routes::members::Member;
 use crate::session::Session;
 
+/// The queue is handed out further when fewer rows than this are unacknowledged.
+const REFILL_BELOW: usize = 64;
+
 pub struct Group {
     /// The whole shared filter.
     pub filter: Filter,
@@ -25,6 +28,8 @@ pub struct Group {
     next: AtomicUsize,
     /// Rows of its queue that a member holds right now.
     claimed: Mutex<HashSet<u64>>,
+    /// Rows were left in the queue because the members had no room.
+    backlog: AtomicBool,
 }
 
 impl std::fmt::Debug for Group {
@@ -50,6 +55,7 @@ impl Group {
             members: RwLock::new(Vec::new()),
             next: AtomicUsize::new(0),
             claimed: Mutex::default(),
+            backlog: AtomicBool::new(false),
         })
     }
 
@@ -101,6 +107,19 @@ impl Group {
     /// The row is free, or gone.
     pub fn unclaim(&self, number: u64) {
         self.claimed.lock().remove(&number);
+    }
+
+    /// No member has room: the row waits in the queue until some of what is out is acknowledged.
+    pub fn leave_in_queue(&self, number: u64) {
+        self.unclaim(number);
+        self.backlog.store(true, Ordering::Release);
+    }
+
+    /// Whether rows were left behind and little is out any more; then the caller must drain.
+    pub fn wants_draining(&self) -> bool {
+        self.backlog.load(Ordering::Acquire)
+            && self.claimed.lock().len() < REFILL_BELOW
+            && self.backlog.swap(false, Ordering::AcqRel)
     }
 
     /// The members, for handing on what one of them left behind.

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use weir_access::Access;
 use weir_broker::form::{Form, Marks, Publish};
+use weir_broker::outbox::Bell;
 use weir_broker::publish::{Answering, Publisher, Verdict};
 use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::{Broker, Config};
@@ -100,12 +101,17 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Bench {
+        Bench::with(Config::default()).await
+    }
+
+    async fn with(config: Config) -> Bench {
+        let broker_config = Config { sys_interval_seconds: 0, ..config };
         let config = weir_store::Config { url: "memory".to_owned(), ..weir_store::Config::default() };
         let directory = tempfile::tempdir().unwrap();
         let (inner, _) = weir_store::open(&config, directory.path()).unwrap();
         let store = Arc::new(Gated { inner, held: Mutex::new(None) });
-        let config = Config { sys_interval_seconds: 0, ..Config::default() };
-        let broker = Broker::start(config, store.clone(), Arc::new(Access::open()), FORMS).await.unwrap();
+        let broker =
+            Broker::start(broker_config, store.clone(), Arc::new(Access::open()), FORMS).await.unwrap();
         Bench { broker, store, connections: AtomicU64::new(0) }
     }
 
@@ -276,4 +282,48 @@ async fn the_ledger_balances_after_every_kind_of_copy() {
     assert_eq!((ledger.received.get(), ledger.accepted.get(), ledger.matched.get()), (2, 2, 4));
     assert_eq!(ledger.stored.get(), 1);
     assert_eq!(bench.frames(&stored).len() + bench.frames(&clean).len(), 3);
+}
+
+#[tokio::test]
+async fn a_group_s_queue_is_handed_out_as_fast_as_its_only_member_takes_it() {
+    const MESSAGES: u8 = 200;
+    let bench = Bench::with(Config { outbox_messages_max: 10, ..Config::default() }).await;
+    let realm = bench.broker.realm_or_new(&DEFAULT_REALM.into());
+    let away = bench.connect("away", 60).await;
+    bench.subscribe(&away, "$share/g/t", Qos::AtLeastOnce).await;
+    let closing = Closing {
+        realm: realm.clone(),
+        session: away.session.clone(),
+        connection: away.session.connection(),
+        fence: away.fence,
+        will: false,
+        will_delay_seconds: 0,
+        expiry_seconds: 60,
+        sent: 0,
+    };
+    bench.broker.sessions().close(closing).await;
+    let mut publisher = bench.publisher("p").await;
+    for number in 0..MESSAGES {
+        publisher.publish(publish(&[number], Qos::AtLeastOnce, false), Answering::Nothing);
+        while publisher.completed().is_some() {}
+    }
+
+    let member = bench.connect("member", 0).await;
+    bench.subscribe(&member, "$share/g/t", Qos::AtLeastOnce).await;
+    bench.broker.collect_shared(&realm, &member.session);
+    let mut received = Vec::new();
+    let all = async {
+        while received.len() < usize::from(MESSAGES) {
+            let mut copies = Vec::new();
+            member.session.outbox.take_copies(5, bench.broker.limits(), &mut copies);
+            for live in copies {
+                received.push(live.delivery.message.payload[0]);
+                bench.broker.group_ack(&live.claim.expect("a shared copy"));
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), all).await.expect("all of the queue");
+    assert_eq!(received, (0..MESSAGES).collect::<Vec<_>>());
+    assert!(!member.session.outbox.heard(Bell::Overrun));
 }

@@ -41,7 +41,7 @@ pub struct Config {
     pub commit_records_max: usize,
     /// Most bytes of messages in one group commit; one larger submit still goes alone.
     pub commit_bytes_max: usize,
-    /// Most steps waiting for a group commit; beyond, submits are answered `Unavailable`.
+    /// Most steps with messages waiting for a group commit; beyond, such submits are answered `Unavailable`.
     pub intake_records_max: usize,
     /// Most bytes of messages waiting for a group commit; beyond, submits are answered `Unavailable`.
     pub intake_bytes_max: usize,

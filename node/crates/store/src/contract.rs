@@ -330,8 +330,15 @@ pub enum ReadError {
 /// A store: memory, embedded, later Redis. One suite runs over all of them (`suite.rs`).
 pub trait Store: Send + Sync + 'static {
     /// Queues steps and returns at once. Steps of one caller for one family are applied in the
-    /// order submitted. The intake is bounded: a full one answers [`Refusal::Unavailable`].
+    /// order submitted. The intake is bounded in messages: a full one answers [`Refusal::Unavailable`]
+    /// to more of them, and still takes acknowledgements and the ends of sessions.
     fn submit(&self, steps: Vec<Step>, done: Done);
+
+    /// Whether the intake is less than half full. A caller that can wait for answers to what it has
+    /// submitted should, before it submits more messages.
+    fn has_room(&self) -> bool {
+        true
+    }
 
     /// Rows with numbers above `after`, in order. Sees everything answered before the call.
     fn read_queue(

@@ -180,6 +180,10 @@ impl Store for Embedded {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.shared.intake.has_room()
+    }
+
     fn read_queue(
         &self,
         key: SessionKey,

@@ -14,6 +14,7 @@ use crate::ledger::Loss;
 use crate::outbox::{Claim, Live};
 use crate::realm::Realm;
 use crate::session::Session;
+use crate::share::Group;
 
 /// Rows of a queue looked at in one read when shared messages are handed on.
 const PAGE: Page = Page { rows_max: 256, bytes_max: 1 << 20 };
@@ -147,11 +148,26 @@ impl Broker {
 
     /// A shared message was acknowledged, or given up: it leaves the group's queue.
     pub fn group_ack(&self, claim: &Claim) {
-        if let Some(number) = claim.number {
-            claim.group.unclaim(number);
-            let ops = [SessionOp::GroupAck { number }].into_iter().collect();
-            self.store().submit(vec![Step::Session { key: claim.group.key.clone(), ops }], Box::new(|_| {}));
-        }
+        let Some(number) = claim.number else { return };
+        let (broker, group) = (self.clone(), claim.group.clone());
+        let ops = [SessionOp::GroupAck { number }].into_iter().collect();
+        let gone = move |_| {
+            group.unclaim(number);
+            if group.wants_draining() {
+                broker.drain_later(group);
+            }
+        };
+        self.store().submit(vec![Step::Session { key: claim.group.key.clone(), ops }], Box::new(gone));
+    }
+
+    /// Goes on handing out a group's queue; called from a thread of the store.
+    fn drain_later(&self, group: Arc<Group>) {
+        let (broker, runtime) = (self.clone(), self.runtime().clone());
+        runtime.spawn(async move {
+            if let Some(realm) = broker.realm(&group.key.realm) {
+                broker.drain_group(&realm, &group).await;
+            }
+        });
     }
 
     /// A persistent member has gone: shared messages in its queue go to members that are online.
@@ -189,14 +205,14 @@ impl Broker {
         }
     }
 
-    fn groups_of(&self, realm: &Arc<Realm>, member: &Arc<Session>) -> Vec<Arc<crate::share::Group>> {
+    fn groups_of(&self, realm: &Arc<Realm>, member: &Arc<Session>) -> Vec<Arc<Group>> {
         let subscriptions = member.subscriptions();
         let shared = subscriptions.iter().filter(|(filter, _)| filter.share().is_some());
         shared.filter_map(|(filter, _)| realm.routes.group(filter)).collect()
     }
 
     /// Hands everything in a group's queue to its members.
-    async fn drain_group(&self, realm: &Arc<Realm>, group: &Arc<crate::share::Group>) {
+    async fn drain_group(&self, realm: &Arc<Realm>, group: &Arc<Group>) {
         let mut after = 0;
         loop {
             let Ok(rows) = self.store().read_queue(group.key.clone(), after, PAGE).await else { return };
@@ -219,6 +235,9 @@ impl Broker {
                         if pick.session.stored.is_some() {
                             self.move_to_member(realm, claim, pick.session, delivery);
                             continue;
+                        }
+                        if !pick.session.outbox.has_room(self.limits()) {
+                            return group.leave_in_queue(row.number);
                         }
                         let live = Live { delivery, number: None, claim: Some(claim) };
                         pick.session.outbox.push_copy(live, self.limits(), self.ledger());

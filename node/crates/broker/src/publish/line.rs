@@ -37,7 +37,7 @@ impl Publisher {
     /// The next message of the line that is through, in order.
     pub fn completed(&mut self) -> Option<(Answering, Verdict)> {
         loop {
-            self.advance_notes();
+            while self.advance_note() {}
             let active = self.active.as_mut()?;
             let head = active.line.front()?;
             let ready = match &head.stage {
@@ -56,22 +56,23 @@ impl Publisher {
         }
     }
 
-    /// QoS 2 ids that have been noted: their messages go to the store now, in order.
-    fn advance_notes(&mut self) {
-        let Some(active) = self.active.as_mut().filter(|active| active.noting > 0) else { return };
+    /// The first QoS 2 id that has been noted: its message goes to the store now. False when there is
+    /// none, or one before it is still being noted.
+    fn advance_note(&mut self) -> bool {
+        let Some(active) = self.active.as_mut().filter(|active| active.noting > 0) else { return false };
         let noted = |w: &Waiting| match &w.stage {
             Stage::Noting { commit, .. } => Some(commit.is_answered()),
             _ => None,
         };
-        let Some(at) = active.line.iter().position(|w| noted(w) == Some(true)) else { return };
-        if active.line.iter().take(at).any(|w| noted(w) == Some(false)) {
-            return;
+        let Some(at) = active.line.iter().position(|w| noted(w).is_some()) else { return false };
+        if noted(&active.line[at]) == Some(false) {
+            return false;
         }
         let placeholder = Stage::Refused(Verdict::Lost);
         let Stage::Noting { message, due, commit } =
             std::mem::replace(&mut active.line[at].stage, placeholder)
         else {
-            return;
+            return false;
         };
         let matched = active.line[at].matched.clone();
         let stage = match plan::outcome(commit.take(), 0) {
@@ -83,7 +84,7 @@ impl Publisher {
             active.noting -= 1;
             active.line[at].stage = stage;
         }
-        self.advance_notes();
+        true
     }
 
     fn keep_noted(
@@ -113,19 +114,23 @@ impl Publisher {
         let (answering, matched) = (waiting.answering, waiting.matched);
         let (message, plan) = match waiting.stage {
             Stage::Turn { message } => (message, None),
-            Stage::Keeping { message, plan, commit } => match plan.settle(&self.broker, commit.take()) {
-                Ok(plan) => (message, Some(plan)),
-                Err(refusal) if message.qos == Qos::AtMostOnce => {
-                    self.broker.ledger().lost(Loss::RetainSkipped, u64::from(message.retain));
-                    tracing::debug!(%refusal, "a QoS 0 message could not be kept");
-                    (message, None)
+            Stage::Keeping { message, plan, commit } => {
+                let delayed = plan.is_delayed();
+                match plan.settle(&self.broker, commit.take()) {
+                    Ok(plan) => (message, Some(plan)),
+                    // Delivered all the same, but not retained (`guarantees.md` 5).
+                    Err(refusal) if message.qos == Qos::AtMostOnce && !delayed => {
+                        self.broker.ledger().lost(Loss::RetainSkipped, 1);
+                        tracing::debug!(%refusal, "a retained QoS 0 message could not be kept");
+                        (message, None)
+                    }
+                    Err(refusal) => {
+                        self.tally.refused += 1;
+                        self.broker.ledger().lost(Loss::StoreRefused, 1);
+                        return Some((answering, plan::verdict(refusal)));
+                    }
                 }
-                Err(refusal) => {
-                    self.tally.refused += 1;
-                    self.broker.ledger().lost(Loss::StoreRefused, 1);
-                    return Some((answering, plan::verdict(refusal)));
-                }
-            },
+            }
             Stage::Releasing { commit } => {
                 let verdict = match plan::outcome(commit.take(), 0) {
                     Ok(_) => Verdict::Accepted { matched: true },
@@ -159,7 +164,7 @@ impl Publisher {
             if !more.steps.is_empty() {
                 let steps = std::mem::take(&mut more.steps);
                 let commit = Commit::submit(&self.broker, &self.session, steps);
-                plan.push(&self.broker);
+                self.tally.matched += plan.push(&self.broker);
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit };
                 let active = self.active.get_or_insert_default();

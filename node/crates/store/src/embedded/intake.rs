@@ -1,6 +1,7 @@
 //! The intake: what waits for the next group commit.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -15,12 +16,15 @@ pub(crate) struct Job {
     pub steps: Vec<Step>,
     pub done: Done,
     bytes: usize,
+    /// Steps that bring a message; only these are bounded here.
+    messages: usize,
 }
 
 impl Job {
     pub fn new(steps: Vec<Step>, done: Done) -> Job {
         let bytes = steps.iter().map(weight).sum();
-        Job { steps, done, bytes }
+        let messages = steps.iter().filter(|step| brings_message(step)).count();
+        Job { steps, done, bytes, messages }
     }
 
     pub fn bytes(&self) -> usize {
@@ -40,30 +44,45 @@ impl Job {
     }
 }
 
-/// A line of submits in front of the writer. Bounded in steps and bytes: what does not fit any more
-/// is handed back to be answered `Unavailable`.
+/// A line of submits in front of the writer, bounded in messages and their bytes: one that does not
+/// fit any more is handed back to be answered `Unavailable`. What brings no message (acknowledgements,
+/// sessions that open and end) is always let in: there is no more of it than deliveries in flight and
+/// connections.
 pub(crate) struct Intake {
     waiting: Mutex<Waiting>,
+    /// More than half full: callers that can wait should.
+    crowded: AtomicBool,
     bell: Condvar,
-    records_max: usize,
+    messages_max: usize,
     bytes_max: usize,
 }
 
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
-    records: usize,
+    messages: usize,
     bytes: usize,
     closed: bool,
     writer_sleeps: bool,
+}
+
+/// Whether a step adds a message to the store.
+fn brings_message(step: &Step) -> bool {
+    match step {
+        Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. }),
+        Step::Session { ops, .. } => {
+            ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_) | SessionOp::Receive { .. }))
+        }
+    }
 }
 
 impl Intake {
     pub fn new(config: &Config) -> Intake {
         Intake {
             waiting: Mutex::new(Waiting::default()),
+            crowded: AtomicBool::new(false),
             bell: Condvar::new(),
-            records_max: config.intake_records_max,
+            messages_max: config.intake_records_max,
             bytes_max: config.intake_bytes_max,
         }
     }
@@ -72,13 +91,17 @@ impl Intake {
     /// whole line is let in when it is alone.
     pub fn push(&self, job: Job) -> Result<(), Job> {
         let mut waiting = self.waiting.lock();
-        let full = waiting.records + job.steps.len() > self.records_max
-            || waiting.bytes + job.bytes > self.bytes_max;
-        if waiting.closed || (full && !waiting.jobs.is_empty()) {
+        let full =
+            waiting.messages + job.messages > self.messages_max || waiting.bytes + job.bytes > self.bytes_max;
+        let refusable = job.messages > 0 && full && waiting.messages > 0;
+        if waiting.closed || refusable {
             return Err(job);
         }
-        waiting.records += job.steps.len();
-        waiting.bytes += job.bytes;
+        if job.messages > 0 {
+            waiting.messages += job.messages;
+            waiting.bytes += job.bytes;
+        }
+        self.note_crowd(&waiting);
         waiting.jobs.push_back(job);
         if std::mem::take(&mut waiting.writer_sleeps) {
             drop(waiting);
@@ -107,9 +130,22 @@ impl Intake {
             bytes += job.bytes;
             jobs.extend(waiting.jobs.pop_front());
         }
-        waiting.records -= records;
-        waiting.bytes -= bytes;
+        for job in jobs.iter().filter(|job| job.messages > 0) {
+            waiting.messages -= job.messages;
+            waiting.bytes -= job.bytes;
+        }
+        self.note_crowd(&waiting);
         true
+    }
+
+    fn note_crowd(&self, waiting: &Waiting) {
+        let crowded = waiting.messages > self.messages_max / 2 || waiting.bytes > self.bytes_max / 2;
+        self.crowded.store(crowded, Ordering::Relaxed);
+    }
+
+    /// Whether it is less than half full.
+    pub fn has_room(&self) -> bool {
+        !self.crowded.load(Ordering::Relaxed)
     }
 
     /// Lets nothing more in; what waits is still taken.
