@@ -61,6 +61,12 @@ impl Retained {
         self.table.read().get(&topic).map(|entry| entry.message.clone())
     }
 
+    /// The message of a topic, if it was stored after `position`.
+    pub fn newer_than(&self, topic: &Topic, position: Position) -> Option<Arc<Message>> {
+        let table = self.table.read();
+        table.get(topic).filter(|entry| entry.position > position).map(|entry| entry.message.clone())
+    }
+
     /// Messages that match `filter`, behind topic `after`; what has expired is left out.
     pub fn page(&self, filter: &Filter, after: Option<&Topic>, now: UnixMillis, max: PageMax) -> Page {
         let table = self.table.read();

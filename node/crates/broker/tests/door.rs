@@ -240,6 +240,22 @@ async fn who_subscribes_while_a_retained_message_is_in_the_store_gets_it() {
 }
 
 #[tokio::test]
+async fn what_a_subscriber_sees_last_of_a_retained_topic_is_what_the_store_holds() {
+    let bench = Bench::start().await;
+    let subscriber = bench.connect("s", 0).await;
+    bench.subscribe(&subscriber, "t", Qos::AtMostOnce).await;
+    let (mut first, mut second) = (bench.publisher("p1").await, bench.publisher("p2").await);
+    bench.store.close_gate();
+    first.publish(publish(b"1", Qos::AtMostOnce, true), Answering::Nothing);
+    second.publish(publish(b"2", Qos::AtMostOnce, true), Answering::Nothing);
+    bench.store.open_gate(None);
+    // The one that was stored later is fanned out first.
+    while second.completed().is_some() {}
+    while first.completed().is_some() {}
+    assert_eq!(bench.frames(&subscriber).last(), Some(&b'2'));
+}
+
+#[tokio::test]
 async fn a_takeover_leaves_the_session_to_the_newest_connection() {
     let bench = Bench::start().await;
     let first = bench.connect("c", 60).await;

@@ -172,7 +172,13 @@ impl Publisher {
                 return None;
             }
         }
+        let position = plan.as_ref().and_then(|plan| plan.position);
         let mut copies = fanout::deliver(&self.broker, &message, &matched, Some(&self.session));
+        // Another publisher's newer value may have been delivered already: what a subscriber sees last
+        // is what the store holds.
+        if let Some(newer) = position.and_then(|at| self.realm.retained.newer_than(&message.topic, at)) {
+            copies += fanout::deliver(&self.broker, &newer, &matched, None);
+        }
         copies += match plan {
             Some(plan) => plan.push(&self.broker),
             None => Plan::groups(&message, &matched).push(&self.broker),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
-use weir_model::{Message, MessageId, Qos, Reason, Topic, UnixMillis};
+use weir_model::{Message, MessageId, Position, Qos, Reason, Topic, UnixMillis};
 use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
 
 use super::Verdict;
@@ -42,6 +42,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     copies: Vec<Copy>,
     delayed: bool,
+    /// Where the retained message stands, once it is stored.
+    pub position: Option<Position>,
     /// What the store knows repeats by.
     id: Option<MessageId>,
     /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
@@ -123,6 +125,7 @@ impl Plan {
 
     /// Takes over which sessions `earlier` has seen to.
     pub fn covers(&mut self, earlier: &Plan) {
+        self.position = earlier.position;
         self.covered.extend(&earlier.covered);
         self.covered.extend(earlier.copies.iter().filter_map(|c| match &c.to {
             To::Session(session) => Some(Arc::as_ptr(session) as usize),
@@ -208,6 +211,12 @@ impl Plan {
         let answer = answer.ok_or(Refusal::Unknown)?;
         if let Some(refusal) = answer.iter().find_map(|step| step.as_ref().err()) {
             return Err(*refusal);
+        }
+        // The retained value is the first step where there is one.
+        if let Some(Ok(outcomes)) = answer.first()
+            && let Some(Outcome::Retained(position)) = outcomes.first()
+        {
+            self.position = Some(*position);
         }
         let ledger = broker.ledger();
         let Plan { copies, covered, .. } = &mut *self;
