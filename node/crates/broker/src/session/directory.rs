@@ -12,11 +12,16 @@ use super::Session;
 use super::shard::{ShardActor, ShardMsg};
 use crate::broker::Broker;
 use crate::form::FormId;
+use crate::outbox::Bell;
 use crate::realm::Realm;
 use crate::supervisor::{ChildSpec, Slot};
 
 /// Session shards of a node; a client id belongs to one.
 const SHARDS: usize = 16;
+
+/// How often, and how many times, a connection being replaced is looked at before it is taken over.
+const LEAVING_LOOK: std::time::Duration = std::time::Duration::from_millis(2);
+const LEAVING_LOOKS: u32 = 12;
 
 type Table = HashMap<(Arc<str>, Arc<str>), Arc<Session>>;
 
@@ -92,10 +97,29 @@ impl Directory {
 
     /// Opens a session for a connection; whoever had it is told.
     pub async fn open(&self, request: Request) -> Result<Opened, Reason> {
+        self.let_leave(&request).await;
         let shard = self.shard(&request.client_id);
         let request = Arc::new(request);
         let answer = shard.slot.call(|reply| ShardMsg::Open { request: request.clone(), reply }).await;
         answer.unwrap_or(Err(Reason::Unavailable))
+    }
+
+    /// A client may say goodbye on one socket and be back on another before the first was read: its
+    /// old connection gets a moment to read what has come, so that the goodbye counts first.
+    async fn let_leave(&self, request: &Request) {
+        let Some(session) = self.find(&request.realm.name, &request.client_id) else { return };
+        let connection = session.connection();
+        if connection == 0 {
+            return;
+        }
+        session.outbox.ring(Bell::Progress);
+        let mut looks = tokio::time::interval(LEAVING_LOOK);
+        for _ in 0..LEAVING_LOOKS {
+            if !session.is_attached_to(connection) {
+                return;
+            }
+            looks.tick().await;
+        }
     }
 
     /// A connection has ended. Returns when its session is detached or over.
