@@ -28,6 +28,8 @@ pub struct Group {
     next: AtomicUsize,
     /// Rows of its queue that a member holds right now.
     claimed: Mutex<HashSet<u64>>,
+    /// Held by whoever moves rows of this group between queues, so that no row is moved twice.
+    pub moving: tokio::sync::Mutex<()>,
     /// Rows were left in the queue because the members had no room.
     backlog: AtomicBool,
 }
@@ -55,6 +57,7 @@ impl Group {
             members: RwLock::new(Vec::new()),
             next: AtomicUsize::new(0),
             claimed: Mutex::default(),
+            moving: tokio::sync::Mutex::new(()),
             backlog: AtomicBool::new(false),
         })
     }

@@ -160,8 +160,8 @@ impl Broker {
         self.store().submit(vec![Step::Session { key: claim.group.key.clone(), ops }], Box::new(gone));
     }
 
-    /// Goes on handing out a group's queue; called from a thread of the store.
-    fn drain_later(&self, group: Arc<Group>) {
+    /// Goes on handing out a group's queue; may be called from a thread of the store.
+    pub(super) fn drain_later(&self, group: Arc<Group>) {
         let (broker, runtime) = (self.clone(), self.runtime().clone());
         runtime.spawn(async move {
             if let Some(realm) = broker.realm(&group.key.realm) {
@@ -213,6 +213,7 @@ impl Broker {
 
     /// Hands everything in a group's queue to its members.
     async fn drain_group(&self, realm: &Arc<Realm>, group: &Arc<Group>) {
+        let _moving = group.moving.lock().await;
         let mut after = 0;
         loop {
             let Ok(rows) = self.store().read_queue(group.key.clone(), after, PAGE).await else { return };
@@ -251,6 +252,8 @@ impl Broker {
     /// Moves rows of one group from a member's queue to others, as long as the member has this
     /// connection (0 = none). QoS 2 rows stay: they may have been sent (MQTT-4.8.2-4).
     async fn move_rows(&self, realm: &Arc<Realm>, from: &Arc<Session>, filter: &Filter, connection: u64) {
+        let Some(group) = realm.routes.group(filter) else { return };
+        let _moving = group.moving.lock().await;
         let mut after = 0;
         loop {
             let Ok(rows) = self.store().read_queue(from.key.clone(), after, PAGE).await else { return };

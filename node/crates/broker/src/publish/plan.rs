@@ -34,7 +34,7 @@ enum To {
     /// A clean member of a group; the group's queue has the message if `step` is set.
     Member(Arc<Session>, Arc<Group>),
     /// Nobody is online: it lies in the group's queue.
-    Queue,
+    Queue(Arc<Group>),
 }
 
 #[derive(Default)]
@@ -180,9 +180,9 @@ impl Plan {
         };
         let Some(pick) = group.pick(durable, not) else {
             if durable {
-                self.enqueue(group.key.clone(), 0, id, delivery, To::Queue);
+                self.enqueue(group.key.clone(), 0, id, delivery, To::Queue(group.clone()));
             } else {
-                self.copies.push(Copy { delivery, to: To::Queue, step: None, number: None });
+                self.copies.push(Copy { delivery, to: To::Queue(group.clone()), step: None, number: None });
             }
             return;
         };
@@ -267,8 +267,10 @@ impl Plan {
                     session.outbox.push_copy(live, broker.limits(), broker.ledger());
                 }
                 To::Member(session, _) => frames.push(broker, session, delivery),
-                To::Queue if copy.number.is_none() => broker.ledger().lost(Loss::SharedUnclaimed, 1),
-                To::Session(_) | To::Queue => {}
+                To::Queue(_) if copy.number.is_none() => broker.ledger().lost(Loss::SharedUnclaimed, 1),
+                // Somebody came while it was on its way into the queue.
+                To::Queue(group) if group.pick(true, None).is_some() => broker.drain_later(group.clone()),
+                To::Session(_) | To::Queue(_) => {}
             }
         }
         self.copies.len() as u64
