@@ -116,7 +116,7 @@ fn a_full_file_system_heals(reserve_bytes: u64) {
         let (begun, mut newest) = (std::time::Instant::now(), 0);
         while newest < next + 100 {
             newest = newest.max(fill(&*store, fence));
-            assert!(begun.elapsed().as_secs() < 60, "round {round}: only {next} to {newest} fit");
+            assert!(begun.elapsed().as_secs() < 140, "round {round}: only {next} to {newest} fit");
         }
         assert_eq!(rows(&*store, &key).len() as u64, newest + 1 - next, "round {round}");
         drop(store);
