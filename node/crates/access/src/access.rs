@@ -1,0 +1,175 @@
+//! The one handle the broker asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use weir_model::{Filter, Principal, Qos, Reason};
+
+use crate::identity::{Authenticator, Credentials, Exchange, Grant, Identity};
+use crate::load::Source;
+use crate::policy::{Action, AllowAll, Explanation, Policy};
+use crate::{Anonymous, PublishRights, RefusedSubscribe};
+
+/// What access is made of at one moment; replaced as a whole.
+pub struct Parts {
+    /// Asked in turn; empty = nobody is asked, everybody is who they say they are.
+    pub authenticators: Vec<Box<dyn Authenticator>>,
+    pub policy: Box<dyn Policy>,
+    pub anonymous: Anonymous,
+    pub refused_subscribe: RefusedSubscribe,
+}
+
+/// The one place the broker asks. Cheap to ask; verdicts may be kept until [`Access::version`] moves.
+pub struct Access {
+    parts: ArcSwap<Parts>,
+    version: AtomicU64,
+    changed: watch::Sender<u64>,
+    /// What it was loaded from, if it was.
+    pub(crate) source: Option<Source>,
+}
+
+impl Access {
+    pub fn new(parts: Parts) -> Access {
+        Access {
+            parts: ArcSwap::from_pointee(parts),
+            version: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+            source: None,
+        }
+    }
+
+    /// Everybody is let in and may do everything.
+    pub fn open() -> Access {
+        let policy = Box::new(AllowAll);
+        Access::new(Parts {
+            authenticators: Vec::new(),
+            policy,
+            anonymous: Anonymous::Anywhere,
+            refused_subscribe: RefusedSubscribe::Answer,
+        })
+    }
+
+    /// From now on these answer; who watches [`Access::changes`] hears of it.
+    pub fn replace(&self, parts: Parts) {
+        self.parts.store(Arc::new(parts));
+        let version = self.version.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changed.send_replace(version);
+    }
+
+    /// Asks the authenticators in turn, then whether who it is may connect.
+    ///
+    /// # Errors
+    /// [`Reason::BadCredentials`] when nobody knows the client, [`Reason::NotAuthorized`] when it may
+    /// not connect, [`Reason::Busy`] when too many are being checked.
+    pub async fn authenticate(&self, credentials: &Credentials) -> Result<Identity, Reason> {
+        let parts = self.parts.load_full();
+        let identity = match parts.without_asking(credentials) {
+            Some(identity) => identity,
+            None => parts.ask(credentials).await?,
+        };
+        self.admit(identity)
+    }
+
+    /// Whether somebody who has proved who they are may connect.
+    ///
+    /// # Errors
+    /// [`Reason::NotAuthorized`].
+    pub fn admit(&self, identity: Identity) -> Result<Identity, Reason> {
+        match self.parts.load().policy.may_connect(&identity.principal) {
+            true => Ok(identity),
+            false => Err(Reason::NotAuthorized),
+        }
+    }
+
+    /// Begins enhanced authentication (MQTT 5); `None` = no such method here. What it ends in goes
+    /// through [`Access::admit`].
+    pub fn exchange(&self, method: &str, credentials: &Credentials) -> Option<Box<dyn Exchange>> {
+        let parts = self.parts.load();
+        parts.authenticators.iter().find_map(|authenticator| authenticator.exchange(method, credentials))
+    }
+
+    /// Whether what an identity rests on is still there: its account unchanged, its key known, its
+    /// certificate not revoked, its right to connect not taken away.
+    pub fn still_holds(&self, identity: &Identity) -> bool {
+        let parts = self.parts.load();
+        let stands = match &identity.grant {
+            Grant::Open => parts.authenticators.is_empty() && parts.anonymous != Anonymous::Never,
+            Grant::Anonymous => matches!(parts.anonymous, Anonymous::Loopback | Anonymous::Anywhere),
+            grant => parts.authenticators.iter().find_map(|a| a.still_holds(grant)).unwrap_or(false),
+        };
+        stands && parts.policy.may_connect(&identity.principal)
+    }
+
+    pub fn publish_rights(&self, principal: &Principal, topic: &str) -> PublishRights {
+        self.parts.load().policy.publish(principal, topic)
+    }
+
+    /// The highest QoS a subscription may have; `None` = refused.
+    pub fn subscribe_right(&self, principal: &Principal, filter: &Filter) -> Option<Qos> {
+        self.parts.load().policy.subscribe(principal, filter)
+    }
+
+    /// What a client sees of a subscription it may not have.
+    pub fn refused_subscribe(&self) -> RefusedSubscribe {
+        self.parts.load().refused_subscribe
+    }
+
+    /// Whether a message of this topic may reach the principal, by whatever path.
+    pub fn may_receive(&self, principal: &Principal, topic: &str) -> bool {
+        self.parts.load().policy.receive(principal, topic)
+    }
+
+    /// Which rule decides.
+    pub fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {
+        self.parts.load().policy.explain(principal, action)
+    }
+
+    /// Whether everybody may do everything.
+    pub fn is_open(&self) -> bool {
+        self.parts.load().policy.is_open()
+    }
+
+    /// Moves whenever a verdict may have changed.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Tells of every change of version.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+impl Parts {
+    /// Who is let in without being asked.
+    fn without_asking(&self, credentials: &Credentials) -> Option<Identity> {
+        let nobody_asks = self.authenticators.is_empty();
+        let anonymous = match self.anonymous {
+            Anonymous::Never => false,
+            Anonymous::Auto => nobody_asks && credentials.local,
+            Anonymous::Loopback => credentials.local,
+            Anonymous::Anywhere => true,
+        };
+        let principal =
+            |user_id| Principal { client_id: credentials.client_id.clone(), user_id, ..Principal::default() };
+        match (nobody_asks, anonymous) {
+            // The user name is the user id, as nobody can say otherwise.
+            (true, true) => {
+                Some(Identity::new(principal(credentials.username.as_deref().map(Arc::from)), Grant::Open))
+            }
+            (false, true) if credentials.is_empty() => Some(Identity::new(principal(None), Grant::Anonymous)),
+            _ => None,
+        }
+    }
+
+    async fn ask(&self, credentials: &Credentials) -> Result<Identity, Reason> {
+        for authenticator in &self.authenticators {
+            if let Some(verdict) = authenticator.authenticate(credentials).await {
+                return verdict;
+            }
+        }
+        Err(Reason::BadCredentials)
+    }
+}
