@@ -31,6 +31,15 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// What happens when a queue is full.
     pub queue_full: QueueFull,
+    /// Most messages in all queues and waiting for their delay; a queue that would exceed it does what it
+    /// does when it is full itself, and a delayed message is refused. 0 = no limit.
+    pub queued_messages_total_max: u64,
+    /// Most bytes of these messages; beyond, the same. 0 = no limit.
+    pub queued_bytes_total_max: u64,
+    /// Most retained messages; beyond, a message for another topic is refused. 0 = no limit.
+    pub retained_messages_max: u64,
+    /// Most bytes of retained messages; beyond, what makes them more is refused. 0 = no limit.
+    pub retained_bytes_max: u64,
     /// Copies of one message in one publish above which it is stored once and referenced.
     pub inline_fanout_max: usize,
     /// Message ids remembered per session to recognise repeats; the oldest is forgotten first.
@@ -50,8 +59,9 @@ pub struct Config {
     /// Size in bytes of the commit log that starts a checkpoint (its rows move into the tables); at
     /// twice this size writers wait for the checkpoint.
     pub log_bytes_max: u64,
-    /// Free bytes on the disk below which nothing that grows is accepted; at most an eighth of the
-    /// file system.
+    /// Free bytes kept for acknowledgements, at most an eighth of the file system: nothing that grows is
+    /// accepted when fewer are free beside the room it takes to merge all tables (as much as they take).
+    /// 0 = nothing is kept, and what finds no room is refused when it is written.
     pub reserve_bytes: u64,
     /// Start although acknowledged records are damaged, and report what was lost.
     pub accept_loss: bool,
@@ -65,6 +75,10 @@ impl Default for Config {
             queue_messages_max: 1000,
             queue_bytes_max: 1 << 20,
             queue_full: QueueFull::DropOldest,
+            queued_messages_total_max: 0,
+            queued_bytes_total_max: 1 << 30,
+            retained_messages_max: 1_000_000,
+            retained_bytes_max: 1 << 30,
             inline_fanout_max: 16,
             dedup_ids_max: 1024,
             delay_ids_max: 16_384,

@@ -2,8 +2,9 @@
 //!
 //! A [`Step`] is atomic and stays inside one slot family (`guarantees.md` 2): one session (or share
 //! group) with its queue, or one topic shard. A [`Store::submit`] takes several steps at once; each
-//! is decided on its own and the group is answered together, after everything decided in it is
-//! durable at the store's [`Level`]. Whatever crosses families goes through a session's outbox or a
+//! is decided on its own (but what follows a refused [`Step::Topic`] and brings a copy is refused with
+//! it: a publish is kept whole or not at all), and the group is answered together, after everything
+//! decided in it is durable at the store's [`Level`]. Whatever crosses families goes through a session's outbox or a
 //! [`MessageId`], so every step may be repeated: a repeat is answered like the first time.
 
 use std::sync::Arc;
@@ -247,6 +248,8 @@ pub struct OutboxEntry {
     pub message: Arc<Message>,
 }
 
+pub use crate::account::Account;
+
 /// Why nothing was written. Certainly not done, except [`Refusal::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -258,6 +261,10 @@ pub enum Refusal {
     DiskFull,
     #[error("the queue of a receiver is full and its policy refuses the publisher")]
     QueueRefuses,
+    #[error("all queues together hold as much as they may, and the queue's policy refuses the publisher")]
+    QueuesFull,
+    #[error("as much is retained as may be")]
+    RetainedFull,
     #[error("the store is closed or away")]
     Unavailable,
     #[error("the store failed in the middle; what it kept is not known")]
@@ -354,6 +361,9 @@ pub trait Store: Send + Sync + 'static {
     /// At start, before anything is submitted: every session (and the retained messages, by way of
     /// the mirror). Blocking.
     fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError>;
+
+    /// What it holds, and what has come and gone: as far as it was answered.
+    fn account(&self) -> Account;
 
     /// What an answer of this store promises.
     fn level(&self) -> Level;

@@ -2,38 +2,109 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use parking_lot::Mutex;
 
-use crate::Refusal;
+use crate::{Account, Refusal};
 
-#[derive(Clone)]
 pub(crate) struct Counters {
     commits: Counter,
     commit_records: Counter,
     commit_seconds: Histogram,
-    queue_dropped: Counter,
-    refused: [Counter; 6],
+    refused: [Counter; 8],
+    queue: QueueCounters,
+    present: Present,
+    /// As it was when the newest group was answered.
+    account: Mutex<Account>,
+}
+
+/// What came to queues and went.
+struct QueueCounters {
+    added: Counter,
+    acknowledged: Counter,
+    dropped: Counter,
+    ended: Counter,
+    not_taken: Counter,
+}
+
+/// What there is.
+struct Present {
+    queued_messages: Gauge,
+    queued_bytes: Gauge,
+    delayed_messages: Gauge,
+    delayed_bytes: Gauge,
+    retained_messages: Gauge,
+    retained_bytes: Gauge,
 }
 
 impl Counters {
-    pub fn new() -> Counters {
-        Counters {
+    /// Counts on from what a store that has just been opened holds.
+    pub fn new(account: Account) -> Counters {
+        let counters = Counters {
             commits: counter!("weir_store_commits_total"),
             commit_records: counter!("weir_store_commit_records_total"),
             commit_seconds: histogram!("weir_store_commit_seconds"),
-            queue_dropped: counter!("weir_store_queue_dropped_total"),
-            refused: ["fenced", "not_owner", "disk_full", "queue_refuses", "unavailable", "unknown"]
-                .map(|reason| counter!("weir_store_refused_total", "reason" => reason)),
-        }
+            refused: [
+                "fenced",
+                "not_owner",
+                "disk_full",
+                "queue_refuses",
+                "queues_full",
+                "retained_full",
+                "unavailable",
+                "unknown",
+            ]
+            .map(|reason| counter!("weir_store_refused_total", "reason" => reason)),
+            queue: QueueCounters {
+                added: counter!("weir_store_queue_added_total"),
+                acknowledged: counter!("weir_store_queue_acknowledged_total"),
+                dropped: counter!("weir_store_queue_dropped_total"),
+                ended: counter!("weir_store_queue_ended_total"),
+                not_taken: counter!("weir_store_queue_not_taken_total"),
+            },
+            present: Present {
+                queued_messages: gauge!("weir_store_queued_messages"),
+                queued_bytes: gauge!("weir_store_queued_bytes"),
+                delayed_messages: gauge!("weir_store_delayed_messages"),
+                delayed_bytes: gauge!("weir_store_delayed_bytes"),
+                retained_messages: gauge!("weir_store_retained_messages"),
+                retained_bytes: gauge!("weir_store_retained_bytes"),
+            },
+            account: Mutex::new(account),
+        };
+        counters.present.show(&account);
+        counters
     }
 
-    pub fn committed(&self, records: usize, dropped: u64, took: Duration) {
+    /// One group commit, after which the account stands so.
+    pub fn committed(&self, records: usize, took: Duration, account: Account) {
         self.commits.increment(1);
         self.commit_records.increment(records as u64);
         self.commit_seconds.record(took.as_secs_f64());
-        if dropped > 0 {
-            self.queue_dropped.increment(dropped);
+        self.note(account);
+    }
+
+    /// The account stands so now.
+    pub fn note(&self, account: Account) {
+        let mut known = self.account.lock();
+        let (queue, was) = (&self.queue, *known);
+        for (counter, before, after) in [
+            (&queue.added, was.added, account.added),
+            (&queue.acknowledged, was.acknowledged, account.acknowledged),
+            (&queue.dropped, was.dropped, account.dropped),
+            (&queue.ended, was.ended, account.ended),
+            (&queue.not_taken, was.not_taken, account.not_taken),
+        ] {
+            if after > before {
+                counter.increment(after - before);
+            }
         }
+        self.present.show(&account);
+        *known = account;
+    }
+
+    pub fn account(&self) -> Account {
+        *self.account.lock()
     }
 
     pub fn refused(&self, refusal: Refusal, steps: usize) {
@@ -42,9 +113,22 @@ impl Counters {
             Refusal::NotOwner => 1,
             Refusal::DiskFull => 2,
             Refusal::QueueRefuses => 3,
-            Refusal::Unavailable => 4,
-            Refusal::Unknown => 5,
+            Refusal::QueuesFull => 4,
+            Refusal::RetainedFull => 5,
+            Refusal::Unavailable => 6,
+            Refusal::Unknown => 7,
         };
         self.refused[place].increment(steps as u64);
+    }
+}
+
+impl Present {
+    fn show(&self, account: &Account) {
+        self.queued_messages.set(account.queued_messages as f64);
+        self.queued_bytes.set(account.queued_bytes as f64);
+        self.delayed_messages.set(account.delayed_messages as f64);
+        self.delayed_bytes.set(account.delayed_bytes as f64);
+        self.retained_messages.set(account.retained_messages as f64);
+        self.retained_bytes.set(account.retained_bytes as f64);
     }
 }

@@ -14,14 +14,15 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use weir_model::UnixMillis;
 
+use crate::clock::WallClock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::recovery::{OpenError, Recovery, io_error};
 use crate::row::{Key, Kind, Row, number_key, retained_of};
 use crate::state::{State, Timer};
 use crate::{
-    Done, Due, Fence, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored, SessionKey,
-    Step, Store,
+    Account, Done, Due, Fence, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored,
+    SessionKey, Step, Store,
 };
 
 mod checkpoint;
@@ -75,11 +76,12 @@ impl Embedded {
         config: &Config,
         data_dir: &Path,
         probe: Option<Probe>,
+        wall: &WallClock,
     ) -> Result<(Embedded, Recovery), OpenError> {
         let places = Places::within(data_dir);
         std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
         let lock = Lock::take(&places.dir)?;
-        let opened = recover::open(config, &places)?;
+        let opened = recover::open(config, &places, wall)?;
         for made in [data_dir, &places.dir] {
             let synced = std::fs::File::open(made).and_then(|dir| dir.sync_all());
             synced.map_err(io_error("sync", made))?;
@@ -105,12 +107,13 @@ fn assemble(
     let probe = probe.unwrap_or_else(|| Box::new(space::statvfs));
     let space = Arc::new(Space::new(&places.dir, config.reserve_bytes, probe));
     let checkpoints = Checkpoints::start(opened.shelf.clone(), space.clone(), places.tables.clone());
+    let counters = Counters::new(opened.state.account());
     let shared = Arc::new(Shared {
         intake: Intake::new(config),
         state: Mutex::new(opened.state),
         shelf: opened.shelf,
         mirror: Mutex::new(None),
-        counters: Counters::new(),
+        counters,
         failed: AtomicBool::new(false),
         closed: tokio::sync::watch::Sender::new(false),
     });
@@ -123,6 +126,7 @@ fn assemble(
         clock: opened.clock,
         space,
         freed_at: None,
+        is_full: false,
         checkpoints: checkpoints.map_err(io_error("start a thread for", &places.tables))?,
         sync: config.level == Level::Fsynced,
     };
@@ -217,6 +221,10 @@ impl Store for Embedded {
         self.shared.state.lock().restored().for_each(session);
         *self.shared.mirror.lock() = Some(mirror);
         Ok(())
+    }
+
+    fn account(&self) -> Account {
+        self.shared.counters.account()
     }
 
     fn level(&self) -> Level {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod account;
 pub mod canary;
 mod clock;
 mod config;
@@ -11,6 +12,7 @@ mod counters;
 mod embedded;
 pub mod fault;
 mod memory;
+pub mod metrics;
 mod page;
 mod recovery;
 mod row;
@@ -18,6 +20,7 @@ mod state;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
+pub use clock::WallClock;
 pub use config::{Config, QueueFull};
 pub use contract::*;
 pub use embedded::{Probe, Room, raw_append_rate};
@@ -26,9 +29,18 @@ pub use recovery::{Damage, OpenError, Recovery, Torn};
 /// Opens the store that the config names. `embedded` keeps its files in `data_dir` (made when
 /// missing) and takes it for this process alone. Blocking: it reads back what was kept.
 pub fn open(config: &Config, data_dir: &Path) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    open_with_clock(config, data_dir, clock::wall_clock())
+}
+
+/// Opens the store with another wall clock: for tests of one that is set back or forth.
+pub fn open_with_clock(
+    config: &Config,
+    data_dir: &Path,
+    wall: WallClock,
+) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
     match config.url.as_str() {
-        "memory" => Ok((Arc::new(memory::Memory::new(config)), Recovery::default())),
-        "embedded" => open_with_probe(config, data_dir, None),
+        "memory" => Ok((Arc::new(memory::Memory::new(config, wall)), Recovery::default())),
+        "embedded" => open_embedded(config, data_dir, None, &wall),
         url => Err(OpenError::UnknownUrl { url: url.to_owned() }),
     }
 }
@@ -39,14 +51,15 @@ pub fn open_embedded_with(
     data_dir: &Path,
     probe: Probe,
 ) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
-    open_with_probe(config, data_dir, Some(probe))
+    open_embedded(config, data_dir, Some(probe), &clock::wall_clock())
 }
 
-fn open_with_probe(
+fn open_embedded(
     config: &Config,
     data_dir: &Path,
     probe: Option<Probe>,
+    wall: &WallClock,
 ) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
-    let (store, recovery) = embedded::Embedded::open(config, data_dir, probe)?;
+    let (store, recovery) = embedded::Embedded::open(config, data_dir, probe, wall)?;
     Ok((Arc::new(store), recovery))
 }

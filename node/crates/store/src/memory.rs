@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use weir_model::UnixMillis;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::page::{Paged, queue_range};
 use crate::row::{Change, Key, Kind, Row, number_key, retained_of};
 use crate::state::{Batch, Effects, Rules, State, Timer};
 use crate::{
-    Answer, Done, Due, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored, SessionKey,
-    Step, Store,
+    Account, Answer, Done, Due, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored,
+    SessionKey, Step, Store,
 };
 
 /// Applies and answers every submit at once, in the caller's thread: it has no intake to fill.
@@ -35,16 +35,17 @@ struct Inner {
 }
 
 impl Memory {
-    pub fn new(config: &Config) -> Memory {
-        let epoch = UnixMillis::from(SystemTime::now());
+    pub fn new(config: &Config, wall: WallClock) -> Memory {
+        let epoch = wall();
         let inner = Inner {
             state: State::new(Rules::from(config), epoch.0),
             rows: BTreeMap::new(),
-            clock: Clock::above(epoch),
+            clock: Clock::above(epoch, wall),
             mirror: None,
             closed: false,
         };
-        Memory { inner: Mutex::new(inner), counters: Counters::new() }
+        let counters = Counters::new(inner.state.account());
+        Memory { inner: Mutex::new(inner), counters }
     }
 
     fn apply(&self, steps: Vec<Step>) -> Answer {
@@ -56,10 +57,10 @@ impl Memory {
         let records = steps.len();
         let mut effects = Effects::default();
         let answer = inner.decide(steps, &mut effects);
-        let dropped = effects.dropped;
+        let account = inner.state.account();
         inner.carry_out(effects);
+        self.counters.committed(records, begun.elapsed(), account);
         drop(inner);
-        self.counters.committed(records, dropped, begun.elapsed());
         answer
     }
 }
@@ -67,7 +68,7 @@ impl Memory {
 impl Inner {
     fn decide(&mut self, steps: Vec<Step>, effects: &mut Effects) -> Answer {
         let fanout = self.state.rules().inline_fanout_max;
-        let mut batch = Batch::new(&steps, self.clock.now(), true, fanout);
+        let mut batch = Batch::new(&steps, self.clock.times(), true, fanout);
         let answer = steps.into_iter().map(|step| self.state.apply(step, &mut batch, effects)).collect();
         self.state.settle(effects);
         answer
@@ -154,6 +155,10 @@ impl Store for Memory {
         inner.state.restored().for_each(session);
         inner.mirror = Some(mirror);
         Ok(())
+    }
+
+    fn account(&self) -> Account {
+        self.counters.account()
     }
 
     fn level(&self) -> Level {

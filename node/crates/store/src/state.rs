@@ -10,6 +10,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use weir_model::{Message, Position, Topic, UnixMillis};
 
+use crate::account::{Account, RetainedSizes};
+use crate::clock::Times;
 use crate::config::{Config, QueueFull};
 use crate::row::{Change, Key, Kind, Meta, Row, Write, id_key, kind_key, session_key};
 use crate::{Outcome, Refusal, SessionKey, SessionKind, SessionOp, Step};
@@ -44,6 +46,10 @@ pub(crate) struct Rules {
     pub queue_messages_max: u64,
     pub queue_bytes_max: u64,
     pub queue_full: QueueFull,
+    pub queued_messages_total_max: u64,
+    pub queued_bytes_total_max: u64,
+    pub retained_messages_max: u64,
+    pub retained_bytes_max: u64,
     pub inline_fanout_max: usize,
     pub dedup_ids_max: usize,
     pub delay_ids_max: usize,
@@ -51,10 +57,15 @@ pub(crate) struct Rules {
 
 impl From<&Config> for Rules {
     fn from(config: &Config) -> Rules {
+        let or_none = |limit: u64| if limit == 0 { u64::MAX } else { limit };
         Rules {
             queue_messages_max: config.queue_messages_max.max(1),
             queue_bytes_max: config.queue_bytes_max,
             queue_full: config.queue_full,
+            queued_messages_total_max: or_none(config.queued_messages_total_max),
+            queued_bytes_total_max: or_none(config.queued_bytes_total_max),
+            retained_messages_max: or_none(config.retained_messages_max),
+            retained_bytes_max: or_none(config.retained_bytes_max),
             inline_fanout_max: config.inline_fanout_max,
             dedup_ids_max: config.dedup_ids_max.max(1),
             delay_ids_max: config.delay_ids_max.max(1),
@@ -70,8 +81,6 @@ pub(crate) type Outcomes = SmallVec<[Outcome; 1]>;
 pub(crate) struct Effects {
     pub writes: Vec<Write>,
     pub retained: Vec<RetainedChange>,
-    /// Messages that a full queue gave up or did not take.
-    pub dropped: u64,
 }
 
 /// What the mirror hears.
@@ -101,15 +110,20 @@ impl Effects {
 /// What holds for all steps of one submit.
 #[derive(Debug)]
 pub(crate) struct Batch {
+    /// Never goes back: what positions are made of.
     pub now: UnixMillis,
+    /// What the wall clock says, to which expiries are compared: it may be set back or forth.
+    pub wall: UnixMillis,
     /// Whether steps that grow the store are let through (disk space).
     pub may_grow: bool,
+    /// A retained message of this submit was refused: so is every copy that follows.
+    refused: Option<Refusal>,
     /// Messages with more copies than are stored in the rows, and the body they got.
     bodies: HashMap<*const Message, u64>,
 }
 
 impl Batch {
-    pub fn new(steps: &[Step], now: UnixMillis, may_grow: bool, inline_fanout_max: usize) -> Batch {
+    pub fn new(steps: &[Step], times: Times, may_grow: bool, inline_fanout_max: usize) -> Batch {
         let mut bodies = HashMap::new();
         if steps.len() > inline_fanout_max {
             let mut copies: HashMap<*const Message, usize> = HashMap::new();
@@ -119,7 +133,7 @@ impl Batch {
             bodies =
                 copies.into_iter().filter(|(_, n)| *n > inline_fanout_max).map(|(m, _)| (m, 0)).collect();
         }
-        Batch { now, may_grow, bodies }
+        Batch { now: times.now, wall: times.wall, may_grow, refused: None, bodies }
     }
 }
 
@@ -146,6 +160,8 @@ pub(crate) struct State {
     families: hashbrown::HashMap<SessionKey, Family>,
     /// How many rows refer to each shared body.
     bodies: HashMap<u64, u32>,
+    account: Account,
+    retained: RetainedSizes,
     timers: Timers,
     delay_seen: Window,
     /// Sessions whose row of ends is to be written with this group commit.
@@ -166,6 +182,8 @@ impl State {
             position: Position { epoch, ..Position::default() },
             families: hashbrown::HashMap::new(),
             bodies: HashMap::new(),
+            account: Account::default(),
+            retained: RetainedSizes::default(),
             timers: Timers::default(),
             delay_seen: Window::default(),
             changed: Vec::new(),
@@ -177,11 +195,16 @@ impl State {
         &self.rules
     }
 
+    pub fn account(&self) -> Account {
+        self.account
+    }
+
     /// Decides one step. Refused steps leave nothing behind.
     pub fn apply(&mut self, step: Step, batch: &mut Batch, out: &mut Effects) -> Result<Outcomes, Refusal> {
         match step {
             Step::Topic { realm, topic, op } => {
-                let outcome = self.apply_topic(realm, topic, op, batch, out)?;
+                let outcome = self.apply_topic(realm, topic, op, batch, out);
+                let outcome = outcome.inspect_err(|refusal| batch.refused = Some(*refusal))?;
                 Ok(SmallVec::from_iter([outcome]))
             }
             Step::Session { key, ops } => {
@@ -228,7 +251,7 @@ impl State {
         out: &mut Effects,
     ) -> Outcome {
         match op {
-            SessionOp::Open(open) => self.open(key, open, batch.now, out),
+            SessionOp::Open(open) => self.open(key, open, batch.wall, out),
             SessionOp::Enqueue(enqueue) => self.enqueue(key, enqueue, batch, out),
             SessionOp::Subscribe { filter, options, .. } => self.subscribe(key, filter, Some(options), out),
             SessionOp::Unsubscribe { filter, .. } => self.subscribe(key, filter, None, out),
@@ -239,7 +262,7 @@ impl State {
             SessionOp::ClearWill { .. } => self.clear_will(key, out),
             SessionOp::Detach { detach, .. } => self.detach(key, detach, out),
             SessionOp::FireWill { generation } => {
-                Outcome::Fired(self.fire_will(key, generation, batch.now, out))
+                Outcome::Fired(self.fire_will(key, generation, batch.wall, out))
             }
             SessionOp::OutboxDone { entry } => self.outbox_done(key, entry, out),
             SessionOp::End { generation, .. } => self.end(key, generation, out),

@@ -15,11 +15,13 @@ use crate::{
     TopicOp, Will,
 };
 
+mod limits;
 mod queues;
 mod sessions;
 mod topics;
 mod wills;
 
+pub use limits::*;
 pub use queues::*;
 pub use sessions::*;
 pub use topics::*;

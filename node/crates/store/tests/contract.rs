@@ -4,6 +4,29 @@ use std::sync::Arc;
 
 use weir_store::{Config, Store, suite};
 
+/// Each promise about limits as a test of each backend with the policy it is about.
+macro_rules! limits {
+    ($($policy:ident { $($promise:ident),* $(,)? })*) => {
+        mod limits_of_memory {
+            $($(#[test] fn $promise() {
+                weir_store::suite::$promise(&|| {
+                    let config = weir_store::suite::limited("memory", weir_store::QueueFull::$policy);
+                    weir_store::open(&config, std::path::Path::new("unused")).unwrap().0
+                });
+            })*)*
+        }
+        mod limits_of_embedded {
+            $($(#[test] fn $promise() {
+                let dir = tempfile::tempdir().unwrap();
+                weir_store::suite::$promise(&|| {
+                    let config = weir_store::suite::limited("embedded", weir_store::QueueFull::$policy);
+                    weir_store::open(&config, dir.path()).unwrap().0
+                });
+            })*)*
+        }
+    };
+}
+
 /// Each promise as a test of each backend.
 macro_rules! promises {
     ($($promise:ident),* $(,)?) => {
@@ -70,4 +93,18 @@ promises! {
     a_restore_tells_the_mirror_what_is_retained_now,
     a_delayed_message_is_due_in_time_under_one_id,
     a_delayed_message_that_comes_again_is_taken_once,
+}
+
+limits! {
+    DropOldest {
+        a_queue_over_the_total_gives_up_its_own_oldest_and_nobody_else_s,
+        nothing_is_given_up_for_a_message_that_does_not_fit_even_so,
+        the_account_tells_what_came_what_went_and_what_is_here,
+        a_delayed_message_counts_until_it_was_published,
+        a_topic_over_the_limit_of_retained_messages_is_refused,
+        retained_bytes_over_the_limit_are_refused_and_never_what_makes_them_fewer,
+        a_publish_whose_retained_message_is_refused_is_kept_by_nobody,
+    }
+    DropNewest { a_queue_over_the_total_that_keeps_the_old_takes_no_more }
+    Refuse { a_queue_over_the_total_refuses_its_publisher }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -110,16 +111,28 @@ impl Intake {
         Ok(())
     }
 
-    /// Waits for work and moves up to so much of it into `jobs`. False when closed and drained.
-    pub fn take(&self, jobs: &mut Vec<Job>, records_max: usize, bytes_max: usize) -> bool {
+    /// Waits for work, until `until` at most, and moves up to so much of it into `jobs`. False when
+    /// closed and drained.
+    pub fn take(
+        &self,
+        jobs: &mut Vec<Job>,
+        records_max: usize,
+        bytes_max: usize,
+        until: Option<Instant>,
+    ) -> bool {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.is_empty() {
             if waiting.closed {
                 return false;
             }
             waiting.writer_sleeps = true;
-            self.bell.wait(&mut waiting);
+            match until {
+                None => self.bell.wait(&mut waiting),
+                Some(until) if self.bell.wait_until(&mut waiting, until).timed_out() => break,
+                Some(_) => {}
+            }
         }
+        waiting.writer_sleeps = false;
         let (mut records, mut bytes) = (0, 0);
         while let Some(job) = waiting.jobs.front() {
             let fits = records + job.steps.len() <= records_max && bytes + job.bytes <= bytes_max;

@@ -88,7 +88,11 @@ impl Log {
     /// Appends the next record and makes it as durable as the level asks.
     pub fn append(&mut self, at: UnixMillis, writes: &[Write]) -> Result<u64, AppendError> {
         if self.current.bytes >= self.segment_bytes_max {
-            self.rotate()?;
+            match self.rotate() {
+                // The present segment grows beyond its size until there is one.
+                Err(AppendError::Failed { source, .. }) if has_no_descriptor(&source) => {}
+                rotated => rotated?,
+            }
         }
         let sequence = self.sequence + 1;
         record::encode(self.salt, sequence, at, writes, &mut self.buffer);
@@ -157,12 +161,12 @@ fn create_segment(dir: &Path, first: u64, options: LogOptions) -> Result<(File, 
     fault::reach("segment.after_create");
     match created {
         Ok(file) => Ok((file, Segment { path, bytes: SEGMENT_HEADER_BYTES as u64 })),
-        Err(source) if is_full(&source) => {
+        Err(source) => {
             // What is left of it is empty; recovery takes an empty segment as none.
             let _ = std::fs::remove_file(&path);
-            Err(AppendError::Full)
+            let full = is_full(&source);
+            Err(if full { AppendError::Full } else { AppendError::Failed { action: "create", path, source } })
         }
-        Err(source) => Err(AppendError::Failed { action: "create", path, source }),
     }
 }
 
@@ -201,6 +205,12 @@ pub(crate) fn segments(dir: &Path) -> std::io::Result<Vec<Segment>> {
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+/// The process, or the system, has no room for another open file.
+fn has_no_descriptor(error: &std::io::Error) -> bool {
+    let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
 }
 
 pub(crate) fn is_full(error: &std::io::Error) -> bool {

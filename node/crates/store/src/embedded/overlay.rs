@@ -43,7 +43,7 @@ impl Overlay {
             Change::Delete => match self.rows.get(&write.key) {
                 Some(Entry::Row { fresh: true, .. }) => {
                     if let Some(entry) = self.rows.remove(&write.key) {
-                        self.bytes -= weight(&entry);
+                        self.bytes -= write.key.len() + weight(&entry);
                     }
                 }
                 _ => self.insert(write.key, Entry::Gone),
@@ -63,30 +63,44 @@ impl Overlay {
         self.rows.iter()
     }
 
-    /// About how much memory it takes.
+    /// About how much memory it takes, and never less than its rows take in a table.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Whether a row of a layer below is deleted or may be replaced here: once merged, that gives room
+    /// back.
+    pub fn hides(&self) -> bool {
+        self.rows.values().any(|entry| !matches!(entry, Entry::Row { fresh: true, .. }))
+    }
+
     fn insert(&mut self, key: Key, entry: Entry) {
-        self.bytes += weight(&entry);
+        let key_bytes = key.len();
+        self.bytes += key_bytes + weight(&entry);
         if let Some(old) = self.rows.insert(key, entry) {
-            self.bytes -= weight(&old);
+            self.bytes -= key_bytes + weight(&old);
         }
     }
 }
 
 fn weight(entry: &Entry) -> usize {
-    match entry {
-        Entry::Row { row: Row::Waiting { delivery, body: 0 }, .. } => {
-            ROW_BYTES + delivery.message.size_bytes()
-        }
-        Entry::Row {
-            row: Row::Body(message) | Row::Retained { message, .. } | Row::Delayed { message, .. },
-            ..
-        } => ROW_BYTES + message.size_bytes(),
-        _ => ROW_BYTES,
-    }
+    let message = match entry {
+        Entry::Gone => None,
+        Entry::Row { row, .. } => match row {
+            Row::Waiting { delivery, body: 0 } => Some(&delivery.message),
+            Row::Body(message) | Row::Retained { message, .. } | Row::Delayed { message, .. } => {
+                Some(message)
+            }
+            Row::Outbox(outbox) => Some(&outbox.message),
+            Row::Session(session) => session.will.as_ref().map(|will| &will.message),
+            _ => None,
+        },
+    };
+    ROW_BYTES + message.map_or(0, |message| message.size_bytes())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use weir_model::{Message, Qos, Topic};
 use super::recover::{self, Places};
 use super::writer::CommitError;
 use super::{assemble, lock::Lock, log::AppendError};
+use crate::clock::wall_clock;
 use crate::config::Config;
 use crate::recovery::{OpenError, io_error};
 use crate::row::{Change, Kind, Row, Write, number_key};
@@ -29,7 +30,7 @@ pub fn raw_append_rate(
     std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
     let _lock = Lock::take(&places.dir)?;
     let config = Config { level, ..Config::default() };
-    let opened = recover::open(&config, &places)?;
+    let opened = recover::open(&config, &places, &wall_clock())?;
     let (mut writer, _) = assemble(&config, &places, opened, None)?;
     let mut number = 0;
     let begun = Instant::now();

@@ -16,7 +16,7 @@ use super::scan::{Expected, Scanned, scan};
 use super::shelf::{Bodies, Shelf};
 use super::tables::{self, Tables, TablesError};
 use crate::Level;
-use crate::clock::Clock;
+use crate::clock::{Clock, WallClock};
 use crate::config::Config;
 use crate::recovery::{Damage, OpenError, Recovery, io_error};
 use crate::row::codec::{self, DecodeError};
@@ -71,11 +71,11 @@ impl From<TablesError> for Stop {
     }
 }
 
-pub(crate) fn open(config: &Config, places: &Places) -> Result<Opened, OpenError> {
+pub(crate) fn open(config: &Config, places: &Places, wall: &WallClock) -> Result<Opened, OpenError> {
     let mut recovery = Recovery::default();
     let (mark, marked) = open_mark(config, places, &mut recovery)?;
     std::fs::create_dir_all(&places.log).map_err(io_error("create", &places.log))?;
-    match attempt(config, places, marked, &mut recovery) {
+    match attempt(config, places, wall, marked, &mut recovery) {
         Ok(found) => return found.ready(config, places, mark, marked, recovery),
         Err(Stop::For(error)) => return Err(error),
         Err(Stop::Tables(cause)) => {
@@ -84,7 +84,7 @@ pub(crate) fn open(config: &Config, places: &Places) -> Result<Opened, OpenError
         }
     }
     rescue(places)?;
-    match attempt(config, places, marked, &mut recovery) {
+    match attempt(config, places, wall, marked, &mut recovery) {
         Ok(found) => found.ready(config, places, mark, marked, recovery),
         Err(Stop::For(error)) => Err(error),
         Err(Stop::Tables(cause)) => Err(unreadable(&places.tables)(cause)),
@@ -103,6 +103,7 @@ struct Contents {
 fn attempt(
     config: &Config,
     places: &Places,
+    wall: &WallClock,
     marked: Marked,
     recovery: &mut Recovery,
 ) -> Result<Contents, Stop> {
@@ -111,7 +112,7 @@ fn attempt(
     let mut overlay = Overlay::default();
     let expected = Expected { applied: applied.sequence, marked: marked.sequence, salt: marked.salt };
     let scanned = replay(&places.log, expected, &tables, &mut overlay)?;
-    let mut clock = Clock::above(applied.at.max(marked.at).max(scanned.at));
+    let mut clock = Clock::above(applied.at.max(marked.at).max(scanned.at), wall.clone());
     let shelf = Arc::new(Shelf::new(tables, overlay));
     let (state, garbage) = load(&shelf, Rules::from(config), clock.now())?;
     settle_accounts(config, &scanned, recovery)?;

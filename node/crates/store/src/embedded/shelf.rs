@@ -69,8 +69,11 @@ impl Shelf {
         }
     }
 
-    pub fn active_bytes(&self) -> usize {
-        self.layers.read().active.bytes()
+    /// About what the newest layer takes, and it together with the one that is being moved.
+    pub fn rows_bytes(&self) -> (u64, u64) {
+        let layers = self.layers.read();
+        let active = layers.active.bytes() as u64;
+        (active, active + layers.frozen.as_ref().map_or(0, |frozen| frozen.bytes() as u64))
     }
 
     /// Takes the active overlay for a checkpoint. `None` when the one before is not done.

@@ -123,6 +123,7 @@ impl Tables {
             if self.database.seqno() == before {
                 break;
             }
+            self.let_go()?;
         }
         Ok(())
     }
@@ -131,7 +132,18 @@ impl Tables {
     pub fn merge_all(&self) -> Result<(), TablesError> {
         let newest = self.database.seqno();
         self.rows.tree.major_compact(TABLE_BYTES, newest).map_err(fjall::Error::from)?;
-        Ok(())
+        self.let_go()
+    }
+
+    /// Deletes the tables that the newest list of tables does without. The engine keeps the list before
+    /// it, and every table in it, until something is merged again: on a full disk that would need the
+    /// very room they hold. Who reads at this moment holds on to what it reads; later readers always
+    /// take the newest list.
+    fn let_go(&self) -> Result<(), TablesError> {
+        let tree = &self.rows.tree;
+        let newest = self.database.seqno();
+        let path = &tree.tree_config().path;
+        Ok(tree.get_version_history_lock().maintenance(path, newest).map_err(fjall::Error::from)?)
     }
 
     /// Moves rows in: all of them and `applied`, durable, or none.

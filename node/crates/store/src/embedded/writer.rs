@@ -16,12 +16,12 @@ use super::recover::load;
 use super::space::Space;
 use super::{Shared, answer_all};
 use crate::canary;
-use crate::clock::Clock;
+use crate::clock::{Clock, Times};
 use crate::config::Config;
 use crate::fault;
 use crate::row::{Applied, Change, Key, Write};
 use crate::state::{Batch, Effects, State};
-use crate::{Answer, Done, Refusal};
+use crate::{Account, Answer, Done, Refusal};
 
 /// How often a checkpoint may try to free room although there is little log to let go.
 const FREE_EVERY: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub(crate) struct Writer {
     pub space: Arc<Space>,
     /// When a checkpoint last tried to free room on a full disk.
     pub freed_at: Option<Instant>,
+    /// Growth was refused when it was last asked for.
+    pub is_full: bool,
     pub checkpoints: Checkpoints,
     pub sync: bool,
 }
@@ -57,8 +59,12 @@ impl Writer {
     pub fn run(mut self, garbage: Vec<Key>) {
         self.clear(garbage);
         let mut jobs = Vec::new();
-        while self.shared.intake.take(&mut jobs, self.config.commit_records_max, self.config.commit_bytes_max)
-        {
+        self.look_for_room();
+        while self.take(&mut jobs) {
+            if jobs.is_empty() {
+                self.look_for_room();
+                continue;
+            }
             if self.shared.failed.load(Ordering::Acquire) {
                 jobs.drain(..).for_each(|job| answer_all(job, Refusal::Unavailable, &self.shared.counters));
                 continue;
@@ -75,22 +81,37 @@ impl Writer {
         self.shared.closed.send_replace(true);
     }
 
+    /// The next group; an empty one when the disk is full and it is time to look whether it still is.
+    fn take(&self, jobs: &mut Vec<Job>) -> bool {
+        let until = self.is_full.then(|| Instant::now() + FREE_EVERY);
+        let (records_max, bytes_max) = (self.config.commit_records_max, self.config.commit_bytes_max);
+        self.shared.intake.take(jobs, records_max, bytes_max, until)
+    }
+
+    /// Room comes back although nobody asks for it.
+    fn look_for_room(&mut self) {
+        let has_failed = self.shared.failed.load(Ordering::Acquire);
+        if !has_failed && !self.may_grow(0) {
+            self.checkpoint_if_due(true);
+        }
+    }
+
     fn commit_group(&mut self, jobs: &mut Vec<Job>) {
         let begun = Instant::now();
         let records = jobs.iter().map(|job| job.steps.len()).sum();
-        let now = self.clock.now();
+        let times = self.clock.times();
         let may_grow = self.may_grow(jobs.iter().map(|job| job.bytes()).sum::<usize>() as u64);
         let mut effects = Effects::default();
-        let mut answers = self.decide(jobs, now, may_grow, &mut effects);
+        let (mut answers, account) = self.decide(jobs, times, may_grow, &mut effects);
         if effects.writes.is_empty() {
+            self.shared.counters.note(account);
             self.answer(answers);
             return self.checkpoint_if_due(!may_grow);
         }
-        let dropped = effects.dropped;
-        match self.commit(now, &effects.writes) {
+        match self.commit(times.now, &effects.writes) {
             Ok(()) => {
                 self.show(effects);
-                self.shared.counters.committed(records, dropped, begun.elapsed());
+                self.shared.counters.committed(records, begun.elapsed(), account);
             }
             Err(error) => self.take_back(&error, &mut answers),
         }
@@ -101,22 +122,22 @@ impl Writer {
     fn decide(
         &self,
         jobs: &mut Vec<Job>,
-        now: UnixMillis,
+        times: Times,
         may_grow: bool,
         effects: &mut Effects,
-    ) -> Vec<(Answer, Done)> {
+    ) -> (Vec<(Answer, Done)>, Account) {
         let mut state = self.shared.state.lock();
         let fanout = state.rules().inline_fanout_max;
         let mut answers = Vec::with_capacity(jobs.len());
         canary::reorder(jobs);
         for Job { steps, done, .. } in jobs.drain(..) {
-            let mut batch = Batch::new(&steps, now, may_grow, fanout);
+            let mut batch = Batch::new(&steps, times, may_grow, fanout);
             let answer = steps.into_iter().map(|step| state.apply(step, &mut batch, effects)).collect();
             answers.push((answer, done));
             MutexGuard::bump(&mut state);
         }
         state.settle(effects);
-        answers
+        (answers, state.account())
     }
 
     /// One group without submits: what `weir bench store` measures.
@@ -173,7 +194,7 @@ impl Writer {
         match load(&self.shared.shelf, state.rules().clone(), self.clock.next()) {
             Ok((loaded, _)) => {
                 let old: State = std::mem::replace(&mut state, loaded);
-                state.carry_over(old);
+                state.carry_over(old, self.shared.counters.account());
                 true
             }
             Err(cause) => {
@@ -199,14 +220,21 @@ impl Writer {
     fn may_grow(&mut self, bytes: u64) -> bool {
         let log_is_stuck = self.checkpoints.is_failing()
             && self.log.bytes() + self.checkpoints.log_bytes() > 2 * self.config.log_bytes_max;
-        self.space.has_room_for(bytes) && !log_is_stuck
+        let (_, unmoved) = self.shared.shelf.rows_bytes();
+        self.is_full = !self.space.has_room_to_grow(bytes, unmoved);
+        !self.is_full && !log_is_stuck
     }
 
-    /// A checkpoint begins when log or memory are large, and on a full disk as soon as the rows that
-    /// are left take less room than there is.
+    /// A checkpoint begins when log or memory are large, and on a full disk as soon as there is
+    /// something to move. There the log is kept small, too: acknowledgements wait for a checkpoint
+    /// rather than use up the reserve while tables are merged.
     fn checkpoint_if_due(&mut self, disk_is_full: bool) {
-        let rows_bytes = self.shared.shelf.active_bytes() as u64;
-        let large = self.log.bytes().max(rows_bytes) > self.config.log_bytes_max;
+        let (rows_bytes, _) = self.shared.shelf.rows_bytes();
+        let log_bytes_max = match disk_is_full {
+            true => self.config.log_bytes_max.min((self.space.reserve() / 4).max(LOG_WORTH_FREEING_BYTES)),
+            false => self.config.log_bytes_max,
+        };
+        let large = self.log.bytes().max(rows_bytes) > log_bytes_max;
         let freeing = disk_is_full && self.may_free();
         if !large && !freeing {
             return;

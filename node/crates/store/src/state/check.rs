@@ -19,10 +19,13 @@ impl State {
     pub(super) fn check(&self, key: &SessionKey, ops: &[SessionOp], batch: &Batch) -> Result<(), Refusal> {
         let mut ahead = Ahead { changed_hands: false, messages: 0, bytes: 0 };
         for op in ops {
-            if !batch.may_grow && grows(op) && !self.resumes(key, op, batch.now) {
+            if let (Some(refusal), SessionOp::Enqueue(_)) = (batch.refused, op) {
+                return Err(refusal);
+            }
+            if !batch.may_grow && grows(op) && !self.resumes(key, op, batch.wall) {
                 return Err(Refusal::DiskFull);
             }
-            self.check_op(key, op, batch.now, &mut ahead)?;
+            self.check_op(key, op, batch.wall, &mut ahead)?;
         }
         Ok(())
     }
@@ -108,9 +111,16 @@ impl State {
         ahead.messages += 1;
         ahead.bytes += enqueue.delivery.message.size_bytes() as i64;
         let (messages, bytes) = kept.map_or((0, 0), |kept| (kept.queue.messages(), kept.queue.bytes()));
-        let fits = messages as i64 + ahead.messages <= self.rules.queue_messages_max as i64
-            && bytes as i64 + ahead.bytes <= self.rules.queue_bytes_max as i64;
-        if fits { Ok(()) } else { Err(Refusal::QueueRefuses) }
+        let fits = |now: u64, more: i64, max: u64| now.saturating_add_signed(more) <= max;
+        let fits_here = fits(messages, ahead.messages, self.rules.queue_messages_max)
+            && fits(bytes, ahead.bytes, self.rules.queue_bytes_max);
+        if !fits_here {
+            return Err(Refusal::QueueRefuses);
+        }
+        let (messages, bytes) = self.account.owed();
+        let fits_in_all = fits(messages, ahead.messages, self.rules.queued_messages_total_max)
+            && fits(bytes, ahead.bytes, self.rules.queued_bytes_total_max);
+        if fits_in_all { Ok(()) } else { Err(Refusal::QueuesFull) }
     }
 
     fn note_ack(&self, key: &SessionKey, number: u64, ahead: &mut Ahead) {

@@ -56,43 +56,56 @@ impl State {
             return Outcome::Duplicate;
         }
         let Some(dropped) = self.make_room(key, bytes, out) else {
-            out.dropped += 1;
+            self.account.not_taken += 1;
             return Outcome::QueueFull;
         };
         self.remember(key, enqueue.id, out);
         let body = self.body_for(&enqueue.delivery, batch, out);
         let Some(session) = self.session_mut(key) else { return Outcome::Gone };
         let number = session.kept_mut().queue.push(bytes, body);
+        let mut copies = 1;
         if body == 0 && canary::doubles(enqueue.delivery.qos) {
             let twin = session.kept_mut().queue.push(bytes, body);
             let row = Row::Waiting { delivery: enqueue.delivery.clone(), body };
             out.fresh(number_key(Kind::Queue, session.generation, twin), row);
+            copies += 1;
         }
         let row = Row::Waiting { delivery: enqueue.delivery, body };
         out.fresh(number_key(Kind::Queue, session.generation, number), row);
-        out.dropped += u64::from(dropped);
+        self.account.added += copies;
+        self.account.queued_messages += copies;
+        self.account.queued_bytes += copies * u64::from(bytes);
+        self.account.dropped += u64::from(dropped);
         Outcome::Enqueued { number, dropped }
     }
 
-    /// Takes rows out until one more of this size fits. `None` if the new one must go instead.
+    /// Takes rows out of the queue until one more of this size fits, in it and in all queues together.
+    /// `None` if the new one must go instead: then none was taken out.
     fn make_room(&mut self, key: &SessionKey, bytes: u32, out: &mut Effects) -> Option<u32> {
-        let (messages_max, bytes_max) = (self.rules.queue_messages_max, self.rules.queue_bytes_max);
-        if u64::from(bytes) > bytes_max {
+        let queue = &self.session_mut(key)?.kept_mut().queue;
+        let (here, waiting) = ((queue.messages(), queue.bytes()), queue.waiting());
+        let rules = &self.rules;
+        let here_max = (rules.queue_messages_max, rules.queue_bytes_max);
+        let (all, all_max) =
+            (self.account.owed(), (rules.queued_messages_total_max, rules.queued_bytes_total_max));
+        let fits = |gone: (u64, u64)| {
+            let fits_in = |held: (u64, u64), max: (u64, u64)| {
+                held.0 - gone.0 < max.0 && held.1 - gone.1 + u64::from(bytes) <= max.1
+            };
+            fits_in(here, here_max) && fits_in(all, all_max)
+        };
+        let droppable = rules.queue_full == QueueFull::DropOldest;
+        let fits_at_last = fits((0, 0)) || (droppable && fits((waiting, here.1)));
+        if !fits_at_last {
             return None;
         }
-        let mut dropped = 0;
-        loop {
-            let queue = &mut self.session_mut(key)?.kept_mut().queue;
-            if queue.messages() < messages_max && queue.bytes() + u64::from(bytes) <= bytes_max {
-                return Some(dropped);
-            }
-            let oldest = queue.oldest_waiting()?;
-            if self.rules.queue_full != QueueFull::DropOldest {
-                return None;
-            }
-            self.remove_row(key, oldest, out);
-            dropped += 1;
+        let mut gone = (0, 0);
+        while !fits(gone) {
+            let oldest = self.session_mut(key)?.kept_mut().queue.oldest_waiting()?;
+            let slot = self.remove_row(key, oldest, out);
+            gone = (gone.0 + 1, gone.1 + slot.bytes());
         }
+        Some(gone.0 as u32)
     }
 
     /// The row's body in the shared table, or 0 for a copy of its own.
@@ -145,28 +158,31 @@ impl State {
     }
 
     pub(super) fn ack(&mut self, key: &SessionKey, number: u64, out: &mut Effects) -> Outcome {
-        if self.remove_row(key, number, out) {
+        if self.remove_row(key, number, out) != Slot::Gone {
+            self.account.acknowledged += 1;
             self.note_if_idle(key);
         }
         Outcome::Done
     }
 
-    /// Takes a row out of the queue; false if there is none.
-    fn remove_row(&mut self, key: &SessionKey, number: u64, out: &mut Effects) -> bool {
-        let Some(session) = self.session_mut(key) else { return false };
+    /// Takes a row out of the queue and says what it was.
+    fn remove_row(&mut self, key: &SessionKey, number: u64, out: &mut Effects) -> Slot {
+        let Some(session) = self.session_mut(key) else { return Slot::Gone };
         let generation = session.generation;
         let queue = &mut session.kept_mut().queue;
         let slot = queue.remove(number);
         if slot == Slot::Gone {
-            return false;
+            return slot;
         }
         let was_newest = number == queue.tail();
+        self.account.queued_messages -= 1;
+        self.account.queued_bytes -= slot.bytes();
         out.delete(number_key(Kind::Queue, generation, number));
         self.drop_reference(slot, out);
         if was_newest {
             self.note_ends(key);
         }
-        true
+        slot
     }
 
     pub(super) fn pubrec(&mut self, key: &SessionKey, number: u64, out: &mut Effects) -> Outcome {
@@ -174,6 +190,7 @@ impl State {
         let row_key = number_key(Kind::Queue, session.generation, number);
         let slot = session.kept_mut().queue.release(number);
         if matches!(slot, Slot::Waiting { .. }) {
+            self.account.queued_bytes -= slot.bytes();
             out.put(row_key, Row::Released);
             self.drop_reference(slot, out);
         }

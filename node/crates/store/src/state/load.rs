@@ -6,7 +6,8 @@ use weir_model::{Filter, MessageId, Position, UnixMillis};
 
 use super::queue::{Queue, Slot};
 use super::session::{Family, Owed, Session};
-use super::{Rules, State, Timer, Window};
+use super::{Rules, State, Window};
+use crate::account::Account;
 use crate::row::{Ends, Key, Kind, Row, SessionRow, numbers_of, retained_of, session_of, text_of};
 use crate::{Restored, SessionKey, SessionKind};
 
@@ -102,12 +103,13 @@ impl Loader {
                 };
                 self.state.families.entry(row.key.clone()).or_default().owed.push(owed);
             }
-            Row::Delayed { .. } => {
+            Row::Delayed { message, .. } => {
                 let (due, entry) = numbers_of(key)?;
-                self.state.timers.start(UnixMillis(due), Timer::Delayed(entry));
+                self.state.note_delayed(UnixMillis(due), entry, message);
             }
-            Row::Retained { position, .. } => {
+            Row::Retained { position, message } => {
                 retained_of(key)?;
+                self.state.note_retained(key, Some(message));
                 self.state.position.ms = self.state.position.ms.max(position.ms);
             }
         }
@@ -143,6 +145,10 @@ impl Loader {
     fn add_queued(&mut self, key: &Key, slot: Slot) -> Option<()> {
         let (generation, number) = numbers_of(key).filter(|(_, number)| *number > 0)?;
         self.session(generation)?.kept_mut().queue.restore(number, slot);
+        let account = &mut self.state.account;
+        account.restored += 1;
+        account.queued_messages += 1;
+        account.queued_bytes += slot.bytes();
         if let Slot::Waiting { body, .. } = slot
             && body != 0
         {
@@ -157,11 +163,26 @@ impl Loader {
 }
 
 impl State {
-    /// Takes over the sessions that have no rows from a state that this one replaces.
-    pub fn carry_over(&mut self, old: State) {
+    /// Takes over the sessions that have no rows from a state that this one replaces, and what came and
+    /// went as far as it was answered.
+    pub fn carry_over(&mut self, old: State, answered: Account) {
+        let Account { queued_messages, queued_bytes, .. } = self.account;
+        let Account { delayed_messages, delayed_bytes, retained_messages, retained_bytes, .. } = self.account;
+        self.account = Account {
+            queued_messages,
+            queued_bytes,
+            delayed_messages,
+            delayed_bytes,
+            retained_messages,
+            retained_bytes,
+            ..answered
+        };
         self.counter = self.counter.max(old.counter);
         for (key, family) in old.families {
-            if family.session.as_ref().is_some_and(|session| !session.recorded) {
+            if let Some(session) = family.session.as_ref().filter(|session| !session.recorded) {
+                let queue = session.kept().map(|kept| &kept.queue);
+                self.account.queued_messages += queue.map_or(0, Queue::messages);
+                self.account.queued_bytes += queue.map_or(0, Queue::bytes);
                 self.families.entry(key).or_insert(family);
             }
         }

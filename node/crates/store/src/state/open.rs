@@ -171,6 +171,9 @@ impl State {
             for place in (0..kept.seen.places(self.rules.dedup_ids_max)).filter(|_| session.recorded) {
                 out.delete(number_key(Kind::Seen, generation, place));
             }
+            self.account.ended += kept.queue.messages();
+            self.account.queued_messages -= kept.queue.messages();
+            self.account.queued_bytes -= kept.queue.bytes();
             let rows: Vec<(u64, Slot)> = kept.queue.rows().collect();
             for (number, slot) in rows {
                 out.delete(number_key(Kind::Queue, generation, number));

@@ -12,6 +12,16 @@ pub(crate) enum Slot {
     Waiting { bytes: u32, body: u64 },
 }
 
+impl Slot {
+    /// What it counts for in the queue's bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Slot::Waiting { bytes, .. } => u64::from(bytes),
+            Slot::Gone | Slot::Released => 0,
+        }
+    }
+}
+
 /// The rows of one queue from the oldest on, 16 bytes each. Rows answered out of order leave holes;
 /// their number is bounded by what a receiver may leave unanswered (65,535 packet ids).
 #[derive(Debug, Default)]
@@ -19,6 +29,8 @@ pub(crate) struct Queue {
     slots: VecDeque<Slot>,
     tail: u64,
     messages: u64,
+    /// Those of them that still have their message.
+    waiting: u64,
     bytes: u64,
 }
 
@@ -34,6 +46,11 @@ impl Queue {
 
     pub fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Rows that a full queue may give up.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     pub fn bytes(&self) -> u64 {
@@ -57,6 +74,7 @@ impl Queue {
         self.tail += 1;
         self.slots.push_back(Slot::Waiting { bytes, body });
         self.messages += 1;
+        self.waiting += 1;
         self.bytes += u64::from(bytes);
         self.tail
     }
@@ -70,6 +88,7 @@ impl Queue {
         self.slots[index] = slot;
         self.messages += 1;
         if let Slot::Waiting { bytes, .. } = slot {
+            self.waiting += 1;
             self.bytes += u64::from(bytes);
         }
     }
@@ -116,6 +135,7 @@ impl Queue {
         let Some(place) = self.slots.get_mut(index as usize) else { return Slot::Gone };
         let was = std::mem::replace(place, slot);
         if let Slot::Waiting { bytes, .. } = was {
+            self.waiting -= 1;
             self.bytes -= u64::from(bytes);
         }
         was

@@ -18,27 +18,30 @@ pub(crate) enum Timer {
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     by_time: BTreeSet<(UnixMillis, Timer)>,
-    /// When each delayed message is due: its row lies under that time.
-    delayed: HashMap<u64, UnixMillis>,
+    /// When each delayed message is due (its row lies under that time) and its bytes.
+    delayed: HashMap<u64, (UnixMillis, u32)>,
 }
 
 impl Timers {
     pub fn start(&mut self, at: UnixMillis, timer: Timer) {
-        if let Timer::Delayed(entry) = timer {
-            self.delayed.insert(entry, at);
-        }
         self.by_time.insert((at, timer));
+    }
+
+    /// Starts the timer of a delayed message of so many bytes.
+    pub fn start_delayed(&mut self, at: UnixMillis, entry: u64, bytes: u32) {
+        self.delayed.insert(entry, (at, bytes));
+        self.start(at, Timer::Delayed(entry));
     }
 
     pub fn stop(&mut self, at: UnixMillis, timer: Timer) {
         self.by_time.remove(&(at, timer));
     }
 
-    /// Stops the timer of a delayed message and says when it was due.
-    pub fn stop_delayed(&mut self, entry: u64) -> Option<UnixMillis> {
-        let at = self.delayed.remove(&entry)?;
+    /// Stops the timer of a delayed message and says when it was due, and its bytes.
+    pub fn stop_delayed(&mut self, entry: u64) -> Option<(UnixMillis, u32)> {
+        let (at, bytes) = self.delayed.remove(&entry)?;
         self.stop(at, Timer::Delayed(entry));
-        Some(at)
+        Some((at, bytes))
     }
 
     pub fn due(&self, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, &Timer)> {

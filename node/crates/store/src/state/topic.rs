@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use weir_model::{Message, MessageId, Topic, UnixMillis};
 
-use super::{Batch, Effects, RetainedChange, State, Timer};
-use crate::row::{Kind, Row, Seen, id_key, number_key, retained_key};
+use super::{Batch, Effects, RetainedChange, State};
+use crate::row::{Key, Kind, Row, Seen, id_key, number_key, retained_key};
 use crate::{Outcome, Refusal, TopicOp};
 
 impl State {
@@ -21,16 +21,18 @@ impl State {
         if grows && !batch.may_grow {
             return Err(Refusal::DiskFull);
         }
-        Ok(match op {
+        match op {
             TopicOp::Retain { message } => self.retain(realm, topic, message, batch.now, out),
             TopicOp::Delay { due, id, message } => self.delay(realm, due, id, message, out),
             TopicOp::Delayed { entry } => {
-                if let Some(due) = self.timers.stop_delayed(entry) {
+                if let Some((due, bytes)) = self.timers.stop_delayed(entry) {
+                    self.account.delayed_messages -= 1;
+                    self.account.delayed_bytes -= u64::from(bytes);
                     out.delete(number_key(Kind::Delayed, due.0, entry));
                 }
-                Outcome::Done
+                Ok(Outcome::Done)
             }
-        })
+        }
     }
 
     fn retain(
@@ -40,16 +42,52 @@ impl State {
         message: Option<Arc<Message>>,
         now: UnixMillis,
         out: &mut Effects,
-    ) -> Outcome {
+    ) -> Result<Outcome, Refusal> {
+        let key = retained_key(&realm, &topic);
+        if message.as_ref().is_some_and(|message| !self.may_retain(&key, message)) {
+            return Err(Refusal::RetainedFull);
+        }
+        self.note_retained(&key, message.as_ref());
         self.position = self.position.next(now.0);
         let position = self.position;
-        let key = retained_key(&realm, &topic);
         match &message {
             Some(message) => out.put(key, Row::Retained { position, message: message.clone() }),
             None => out.delete(key),
         }
         out.retained.push(RetainedChange { realm, topic, position, message });
-        Outcome::Retained(position)
+        Ok(Outcome::Retained(position))
+    }
+
+    /// A topic that has a retained message may always replace it by one that is not larger.
+    fn may_retain(&self, key: &Key, message: &Message) -> bool {
+        let (account, rules) = (&self.account, &self.rules);
+        let (old, new) = (self.retained.get(key), message.size_bytes() as u64);
+        let replaced = old.map_or(0, u64::from);
+        let fits = account.retained_bytes - replaced + new <= rules.retained_bytes_max;
+        (old.is_some() || account.retained_messages < rules.retained_messages_max)
+            && (fits || (old.is_some() && new <= replaced))
+    }
+
+    /// Counts what a topic retains from now on.
+    pub(super) fn note_retained(&mut self, key: &Key, message: Option<&Arc<Message>>) {
+        let account = &mut self.account;
+        let bytes = message.map(|message| size_of(message));
+        if let Some(old) = self.retained.set(key, bytes) {
+            account.retained_messages -= 1;
+            account.retained_bytes -= u64::from(old);
+        }
+        if let Some(bytes) = bytes {
+            account.retained_messages += 1;
+            account.retained_bytes += u64::from(bytes);
+        }
+    }
+
+    /// Counts a delayed message and starts its timer.
+    pub(super) fn note_delayed(&mut self, due: UnixMillis, entry: u64, message: &Message) {
+        let bytes = size_of(message);
+        self.account.delayed_messages += 1;
+        self.account.delayed_bytes += u64::from(bytes);
+        self.timers.start_delayed(due, entry, bytes);
     }
 
     fn delay(
@@ -59,23 +97,34 @@ impl State {
         id: Option<MessageId>,
         message: Arc<Message>,
         out: &mut Effects,
-    ) -> Outcome {
+    ) -> Result<Outcome, Refusal> {
+        if id.is_some_and(|id| self.delay_seen.contains(&id)) {
+            return Ok(Outcome::Duplicate);
+        }
+        let (messages, bytes) = self.account.owed();
+        if messages >= self.rules.queued_messages_total_max
+            || bytes + message.size_bytes() as u64 > self.rules.queued_bytes_total_max
+        {
+            return Err(Refusal::QueuesFull);
+        }
         if let Some(id) = id {
-            if self.delay_seen.contains(&id) {
-                return Outcome::Duplicate;
-            }
             let capacity = self.rules.delay_ids_max;
             let at = self.delay_seen.insert(id, capacity);
             out.put(id_key(Kind::DelaySeen, at % capacity as u64), Row::Seen(Seen { at, id }));
         }
         let entry = self.next_number();
-        self.timers.start(due, Timer::Delayed(entry));
+        self.note_delayed(due, entry, &message);
         out.fresh(number_key(Kind::Delayed, due.0, entry), Row::Delayed { realm, message });
-        Outcome::Done
+        Ok(Outcome::Done)
     }
 
     /// The id under which a delayed message is published, at every try.
     pub fn outbox_id(&self, entry: u64) -> MessageId {
         MessageId::outbox(self.meta.epoch, entry)
     }
+}
+
+/// As it is counted: topic, payload and properties.
+fn size_of(message: &Message) -> u32 {
+    u32::try_from(message.size_bytes()).unwrap_or(u32::MAX)
 }

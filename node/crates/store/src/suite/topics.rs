@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn topic_step(topic: &str, op: TopicOp) -> Step {
+pub(super) fn topic_step(topic: &str, op: TopicOp) -> Step {
     Step::Topic { realm: "default".into(), topic: Topic::new(topic).expect("a topic"), op }
 }
 
-fn on_topic(topic: &str, text: &str) -> Arc<Message> {
+pub(super) fn on_topic(topic: &str, text: &str) -> Arc<Message> {
     let topic = Topic::new(topic).expect("a topic");
     Arc::new(Message { topic, ..(*message(text, 10)).clone() })
 }

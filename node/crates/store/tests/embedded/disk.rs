@@ -21,13 +21,22 @@ pub struct Contents {
     queues: Vec<(SessionKey, Vec<Queued>)>,
     retained: Vec<(String, Position, Option<Bytes>)>,
     due: Vec<Due>,
+    /// Messages and bytes queued, delayed, retained.
+    held: [(u64, u64); 3],
 }
 
 pub fn contents(store: &dyn Store) -> Contents {
     let (heard, sessions): (Arc<Heard>, _) = restore(store);
     let queues = sessions.iter().map(|session| (session.key.clone(), rows(store, &session.key))).collect();
     let retained = heard.0.lock().unwrap().clone();
-    Contents { sessions, queues, retained, due: due(store, u64::MAX) }
+    let account = store.account();
+    assert!(account.is_balanced(), "{account:?}");
+    let held = [
+        (account.queued_messages, account.queued_bytes),
+        (account.delayed_messages, account.delayed_bytes),
+        (account.retained_messages, account.retained_bytes),
+    ];
+    Contents { sessions, queues, retained, due: due(store, u64::MAX), held }
 }
 
 pub fn config(log_bytes_max: u64) -> Config {

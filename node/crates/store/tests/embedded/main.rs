@@ -1,5 +1,6 @@
 //! What only the embedded store promises: it survives death, damage and a full disk, or says what not.
 
+mod clock;
 mod damage;
 mod disk;
 mod full;

@@ -10,7 +10,8 @@ use weir_store::suite::{
     retain, texts, will,
 };
 use weir_store::{
-    Due, Enqueue, Fence, Open, Outcome, Refusal, SessionKey, SessionOp, Store, SubscriptionOptions, suite,
+    Account, Due, Enqueue, Fence, Open, Outcome, Refusal, SessionKey, SessionOp, Store, SubscriptionOptions,
+    suite,
 };
 
 use crate::disk::open_at;
@@ -187,6 +188,10 @@ impl Side {
         for (topic, _, payload) in heard.0.lock().unwrap().iter() {
             seen += &format!("{topic} {payload:?}\n");
         }
+        let account = store.account();
+        assert!(account.is_balanced(), "{account:?}");
+        let Account { queued_messages, queued_bytes, retained_messages, retained_bytes, .. } = account;
+        seen += &format!("{queued_messages} {queued_bytes} {retained_messages} {retained_bytes}\n");
         for due in due(store, u64::MAX) {
             seen += &match due {
                 Due::Will { key, .. } => format!("will {key:?}\n"),

@@ -1,0 +1,82 @@
+//! The store's own side of the ledger: what it holds, and what came and went since it was opened.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::row::Key;
+
+/// Copies and bytes (topic, payload and properties). Balanced at every moment:
+/// `restored + added = acknowledged + dropped + ended + queued_messages` (`guarantees.md` 9).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Rows in all queues now, of sessions and share groups; those released by PUBREC count, without
+    /// bytes.
+    pub queued_messages: u64,
+    pub queued_bytes: u64,
+    /// Messages that wait for their delay now.
+    pub delayed_messages: u64,
+    pub delayed_bytes: u64,
+    /// Retained messages now.
+    pub retained_messages: u64,
+    pub retained_bytes: u64,
+    /// Rows that were in queues when the store was opened.
+    pub restored: u64,
+    /// Copies put in queues.
+    pub added: u64,
+    /// Copies delivered, expired, moved to another queue or given up by who acts for the queue.
+    pub acknowledged: u64,
+    /// Copies that a full queue let go for newer ones.
+    pub dropped: u64,
+    /// Copies that went with their session.
+    pub ended: u64,
+    /// Copies that a full queue did not take: they were never in.
+    pub not_taken: u64,
+}
+
+impl Account {
+    /// Whether what came in is what went and what is here.
+    pub fn is_balanced(&self) -> bool {
+        self.restored + self.added == self.acknowledged + self.dropped + self.ended + self.queued_messages
+    }
+
+    /// What is queued and delayed: messages and bytes, bounded together.
+    pub(crate) fn owed(&self) -> (u64, u64) {
+        (self.queued_messages + self.delayed_messages, self.queued_bytes + self.delayed_bytes)
+    }
+}
+
+/// How large the retained message of each topic is. A topic is known by 128 bits of a seeded hash: the
+/// mirror holds the topics themselves.
+#[derive(Debug)]
+pub(crate) struct RetainedSizes {
+    sizes: HashMap<(u64, u64), u32>,
+    seed: u64,
+}
+
+impl Default for RetainedSizes {
+    fn default() -> RetainedSizes {
+        RetainedSizes { sizes: HashMap::new(), seed: RandomState::new().hash_one(0u8) }
+    }
+}
+
+impl RetainedSizes {
+    pub fn get(&self, row: &Key) -> Option<u32> {
+        self.sizes.get(&self.hash(row)).copied()
+    }
+
+    /// Sets or removes a topic's message; what was there.
+    pub fn set(&mut self, row: &Key, bytes: Option<u32>) -> Option<u32> {
+        let hash = self.hash(row);
+        match bytes {
+            Some(bytes) => self.sizes.insert(hash, bytes),
+            None => self.sizes.remove(&hash),
+        }
+    }
+
+    fn hash(&self, row: &Key) -> (u64, u64) {
+        let hash = xxh3_128_with_seed(row, self.seed);
+        ((hash >> 64) as u64, hash as u64)
+    }
+}
