@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Linger;
+use crate::proxy::Network;
 
 /// Limits of the transports, shared by all listeners.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -22,12 +23,39 @@ pub struct Config {
     pub linger_bytes_max: u64,
     /// The longest WebSocket frame taken, in payload bytes; a longer one closes the connection with 1009.
     pub ws_frame_bytes_max: u32,
+    /// Listeners (mqtt, mqtts, http, https) behind a proxy that begins each connection with a PROXY protocol header, version 1 or 2; `trusted_proxies` must send it there and nobody else may connect.
+    pub proxy_protocol: Vec<String>,
+    /// Listeners (http, https) that take a client's address from `X-Forwarded-For`: the right-most one that is no trusted proxy's, if a trusted proxy connects.
+    pub forwarded_for: Vec<String>,
+    /// Networks, such as 10.0.0.0/8, of the proxies that are believed about their clients' addresses; no limit by address applies to them.
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<Network>,
+    /// How many connections there may be, and how fast they may come.
+    pub limits: Limits,
     /// Limits of HTTP requests.
     pub http: Http,
     /// Certificates of the TLS, HTTPS and QUIC listeners.
     pub tls: Tls,
     /// Settings of the QUIC listener.
     pub quic: Quic,
+}
+
+/// How many connections there may be, and how fast they may come.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections of all listeners together; one more is closed at once. 0 = as many as open files are allowed, less some for the node itself.
+    pub connections_max: usize,
+    /// Connections from one address (an IPv6 /64 counts as one); one more is closed at once. 0 = no limit.
+    pub connections_per_address_max: usize,
+    /// Connections that are accepted and not yet let in; for one more the oldest of them is closed. 0 = no limit.
+    pub half_open_max: usize,
+    /// Connections from one address that are not yet let in; one more is closed at once. 0 = no limit.
+    pub half_open_per_address_max: usize,
+    /// New connections a second, in bursts of at most one second's worth; one that comes faster is closed at once. 0 = no limit.
+    pub connects_per_second: u32,
+    /// New connections a second from one address, in bursts of at most one second's worth; one that comes faster is closed at once. 0 = no limit.
+    pub connects_per_second_per_address: u32,
 }
 
 /// Limits of HTTP requests.
@@ -49,7 +77,7 @@ pub struct Http {
 }
 
 /// Certificates of the TLS, HTTPS and QUIC listeners.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// PEM file with the server's certificate chain, leaf first; without it a certificate for localhost is made.
@@ -60,6 +88,10 @@ pub struct Tls {
     pub client_ca: Option<PathBuf>,
     /// Whether a client without a certificate of `client_ca` is let in.
     pub client_certificate_optional: bool,
+    /// Files, PEM or DER, with revocation lists; with any, each authority of a client's chain needs one, and whom it revokes is refused.
+    pub client_crl: Vec<PathBuf>,
+    /// Seconds between looks at these files; a change holds for new handshakes, and what cannot be used is reported while the old stays. 0 = never looked at again.
+    pub reload_seconds: u64,
 }
 
 /// Settings of the QUIC listener.
@@ -86,9 +118,39 @@ impl Default for Config {
             linger_timeout_ms: 2_000,
             linger_bytes_max: 1 << 20,
             ws_frame_bytes_max: 16 << 20,
+            proxy_protocol: Vec::new(),
+            forwarded_for: Vec::new(),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
             http: Http::default(),
             tls: Tls::default(),
             quic: Quic::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            connections_per_address_max: 0,
+            half_open_max: 10_000,
+            half_open_per_address_max: 0,
+            connects_per_second: 20_000,
+            connects_per_second_per_address: 0,
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            client_ca: None,
+            client_certificate_optional: false,
+            client_crl: Vec::new(),
+            reload_seconds: 5,
         }
     }
 }

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use crate::proxy::{self, Trusted};
 use crate::ws::Ws;
 use crate::{Config, Stream, close_gracefully, config};
 
@@ -45,6 +46,8 @@ pub trait Routes: Send + Sync + 'static {
 pub struct Upgraded {
     /// Its bytes: [`Stream::Ws`] or [`Stream::Wss`].
     pub stream: Stream,
+    /// The client's address; one taken from `X-Forwarded-For` has port 0.
+    pub peer: SocketAddr,
     /// The path it was opened on.
     pub path: String,
     /// The query it was opened with, after the `?`.
@@ -70,22 +73,25 @@ pub enum Error {
 /// Serves requests on a TCP or TLS stream until it ends (`None`, closed gracefully) or becomes a WebSocket.
 ///
 /// Everything HTTP needs is on the heap and gone when this returns, so a task that goes on with the
-/// WebSocket is as small as any other.
+/// WebSocket is as small as any other. Who the client is, `peer` may say for others if it is one of
+/// `proxies`: they are believed about `X-Forwarded-For`.
 ///
 /// # Errors
 /// The connection broke a limit or ended early; the stream is closed.
 pub async fn serve(
     stream: Stream,
     peer: SocketAddr,
+    proxies: Option<Trusted>,
     routes: Arc<dyn Routes>,
     config: &Config,
 ) -> Result<Option<Upgraded>, Error> {
-    Box::pin(serve_boxed(stream, peer, routes, config)).await
+    Box::pin(serve_boxed(stream, peer, proxies, routes, config)).await
 }
 
 async fn serve_boxed(
     stream: Stream,
     peer: SocketAddr,
+    proxies: Option<Trusted>,
     routes: Arc<dyn Routes>,
     config: &Config,
 ) -> Result<Option<Upgraded>, Error> {
@@ -93,6 +99,7 @@ async fn serve_boxed(
     let exchange = Arc::new(Exchange {
         routes,
         peer,
+        proxies,
         body_bytes_max: config.http.body_bytes_max,
         body_timeout: Duration::from_millis(config.http.body_timeout_ms),
         chosen: chosen.clone(),
@@ -125,8 +132,8 @@ async fn serve_boxed(
         Some(chosen) => {
             let early = parts.read_buf.to_vec();
             let stream = websocket(stream, early, config.ws_frame_bytes_max)?;
-            let Chosen { path, query, subprotocol } = chosen.clone();
-            Ok(Some(Upgraded { stream, path, query, subprotocol }))
+            let Chosen { peer, path, query, subprotocol } = chosen.clone();
+            Ok(Some(Upgraded { stream, peer, path, query, subprotocol }))
         }
         None => {
             close_gracefully(&mut stream, config.linger()).await;
@@ -158,6 +165,8 @@ fn websocket(stream: Stream, early: Vec<u8>, frame_bytes_max: u32) -> Result<Str
 struct Exchange {
     routes: Arc<dyn Routes>,
     peer: SocketAddr,
+    /// Set where `X-Forwarded-For` is read.
+    proxies: Option<Trusted>,
     body_bytes_max: usize,
     body_timeout: Duration,
     /// Set when the connection has been told that it is a WebSocket now.
@@ -166,12 +175,16 @@ struct Exchange {
 
 impl Exchange {
     async fn answer(&self, request: Request<Incoming>) -> Response<Bytes> {
+        let client = match &self.proxies {
+            Some(proxies) => proxy::client(self.peer, request.headers(), proxies),
+            None => self.peer,
+        };
         if upgrade::is_asked_for(request.headers()) {
-            return upgrade::answer(request, &*self.routes, &self.chosen);
+            return upgrade::answer(request, client, &*self.routes, &self.chosen);
         }
         let (head, body) = request.into_parts();
         match self.body(body).await {
-            Ok(body) => self.routes.route(Request::from_parts(head, body), self.peer).await,
+            Ok(body) => self.routes.route(Request::from_parts(head, body), client).await,
             Err(status) => {
                 let mut response = refusal(status);
                 response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));

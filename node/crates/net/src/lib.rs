@@ -12,11 +12,14 @@ mod stream;
 pub mod client;
 pub mod config;
 pub mod http;
+pub mod limits;
+pub mod metrics;
+pub mod proxy;
 pub mod tls;
 pub mod ws;
 
 pub use close::{Linger, Lingered, close_gracefully};
 pub use config::Config;
-pub use listener::{BindError, EstablishError, Established, Incoming, Kind, Listener};
+pub use listener::{AcceptError, BindError, EstablishError, Established, Incoming, Kind, Listener};
 pub use quic::Quic;
 pub use stream::{Stream, Transport};

@@ -2,20 +2,29 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::Endpoint;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+mod tcp;
+
+use crate::proxy::{self, HeaderError, Trusted};
+use crate::quic::ServerOffer;
+use crate::tls::Offer;
 use crate::{Config, Stream, quic, tls};
+use tcp::Socket;
 
 /// An open server socket of one kind.
 #[derive(Debug)]
 pub struct Listener {
     socket: ServerSocket,
     handshake_timeout: Duration,
+    /// Set when each connection begins with a PROXY protocol header of one of these.
+    proxies: Option<Trusted>,
 }
 
 /// What a listener speaks below its messages.
@@ -33,25 +42,29 @@ pub enum Kind {
     Quic(tls::ServerConfig),
 }
 
+#[derive(Debug)]
 enum ServerSocket {
-    Tcp(TcpListener),
-    Tls(TcpListener, TlsAcceptor),
-    Quic(Endpoint),
+    Tcp(Socket),
+    Tls(Socket, Offer<Arc<rustls::ServerConfig>>),
+    Quic(Endpoint, ServerOffer),
 }
 
 /// A connection that was accepted and has had no handshake yet.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The client's address.
+    /// The client's address; behind a proxy that announces its clients, the proxy's until [`Incoming::identify`].
     pub peer: SocketAddr,
     accepted: Accepted,
     handshake_timeout: Duration,
+    /// When the handshake, with what comes before it, has to be done.
+    deadline: Instant,
+    proxies: Option<Trusted>,
 }
 
 enum Accepted {
     Tcp(TcpStream),
     Tls(TcpStream, TlsAcceptor),
-    Quic(Box<quinn::Incoming>),
+    Quic(Box<quinn::Incoming>, Arc<quinn::ServerConfig>),
 }
 
 /// A connection after its handshake.
@@ -78,12 +91,29 @@ pub enum BindError {
     Quic { source: quinn::crypto::rustls::NoInitialCipherSuite },
 }
 
+/// Why no connection was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// No file descriptor was left; the client was told by closing its connection, with one kept for that.
+    #[error("no file descriptor is left, a connection was closed at once: {source}")]
+    Shed { source: io::Error },
+    /// The system is short of something: back off before the next call.
+    #[error("the system accepts nothing: {source}")]
+    System { source: io::Error },
+}
+
 /// Why an accepted connection came to nothing: the client's doing, all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum EstablishError {
     /// It did not finish in time.
     #[error("no handshake within {after_ms} ms")]
     Timeout { after_ms: u64 },
+    /// Only trusted proxies may connect here, and this is none.
+    #[error("{peer} is no trusted proxy")]
+    Untrusted { peer: SocketAddr },
+    /// A trusted proxy did not say for whom it connects.
+    #[error(transparent)]
+    ProxyHeader(#[from] HeaderError),
     /// The TLS handshake failed.
     #[error("tls handshake failed: {source}")]
     Tls { source: io::Error },
@@ -99,17 +129,25 @@ impl Listener {
     /// The address cannot be bound, or the TLS settings do not fit QUIC.
     pub fn bind(address: SocketAddr, kind: Kind, config: &Config) -> Result<Self, BindError> {
         let tcp =
-            || tcp_listener(address, config.backlog).map_err(|source| BindError::Socket { address, source });
+            || Socket::bind(address, config.backlog).map_err(|source| BindError::Socket { address, source });
         let socket = match kind {
             Kind::Tcp | Kind::Http => ServerSocket::Tcp(tcp()?),
-            Kind::Tls(tls) => ServerSocket::Tls(tcp()?, tls.acceptor(&[])),
-            Kind::Https(tls) => ServerSocket::Tls(tcp()?, tls.acceptor(&["http/1.1"])),
+            Kind::Tls(tls) => ServerSocket::Tls(tcp()?, tls.offer(&[])),
+            Kind::Https(tls) => ServerSocket::Tls(tcp()?, tls.offer(&["http/1.1"])),
             Kind::Quic(tls) => {
-                let tls = tls.with_alpn(&config.quic.alpn);
-                ServerSocket::Quic(quic::bind(address, tls, &config.quic)?)
+                let (endpoint, offer) = quic::bind(address, &tls, &config.quic)?;
+                ServerSocket::Quic(endpoint, offer)
             }
         };
-        Ok(Self { socket, handshake_timeout: config.handshake_timeout() })
+        Ok(Self { socket, handshake_timeout: config.handshake_timeout(), proxies: None })
+    }
+
+    /// From now on takes connections only from these proxies, each with a PROXY protocol header first.
+    /// QUIC knows none: there it changes nothing.
+    #[must_use]
+    pub fn behind(mut self, proxies: Trusted) -> Self {
+        self.proxies = Some(proxies);
+        self
     }
 
     /// The address it is bound to, with the port it really has.
@@ -118,47 +156,91 @@ impl Listener {
     /// What the system says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.socket {
-            ServerSocket::Tcp(listener) | ServerSocket::Tls(listener, _) => listener.local_addr(),
-            ServerSocket::Quic(endpoint) => endpoint.local_addr(),
+            ServerSocket::Tcp(socket) | ServerSocket::Tls(socket, _) => socket.local_addr(),
+            ServerSocket::Quic(endpoint, _) => endpoint.local_addr(),
         }
+    }
+
+    /// Whether connections wait in the kernel while nobody accepts them: TCP's do, QUIC's do not.
+    #[must_use]
+    pub fn can_wait(&self) -> bool {
+        !matches!(self.socket, ServerSocket::Quic(..))
     }
 
     /// Waits for the next connection. Cancel safe: no connection is lost.
     ///
     /// # Errors
-    /// The system is short of something (file handles, memory): back off before the next call.
-    /// Connections that were gone before they were accepted are passed over.
-    pub async fn accept(&self) -> io::Result<Incoming> {
+    /// No file descriptor is left, or the system is short of something else. Connections that were
+    /// gone before they were accepted are passed over.
+    pub async fn accept(&self) -> Result<Incoming, AcceptError> {
         let (accepted, peer) = match &self.socket {
-            ServerSocket::Tcp(listener) => {
-                let (stream, peer) = accept_tcp(listener).await?;
+            ServerSocket::Tcp(socket) => {
+                let (stream, peer) = socket.accept().await?;
                 (Accepted::Tcp(stream), peer)
             }
-            ServerSocket::Tls(listener, acceptor) => {
-                let (stream, peer) = accept_tcp(listener).await?;
-                (Accepted::Tls(stream, acceptor.clone()), peer)
+            ServerSocket::Tls(socket, offer) => {
+                let (stream, peer) = socket.accept().await?;
+                (Accepted::Tls(stream, offer.current().into()), peer)
             }
-            ServerSocket::Quic(endpoint) => {
-                let closed = || io::Error::from(io::ErrorKind::NotConnected);
+            ServerSocket::Quic(endpoint, offer) => {
+                let closed = || AcceptError::System { source: io::ErrorKind::NotConnected.into() };
                 let incoming = endpoint.accept().await.ok_or_else(closed)?;
                 let peer = incoming.remote_address();
-                (Accepted::Quic(Box::new(incoming)), peer)
+                (Accepted::Quic(Box::new(incoming), offer.current()), peer)
             }
         };
-        Ok(Incoming { peer, accepted, handshake_timeout: self.handshake_timeout })
+        let handshake_timeout = self.handshake_timeout;
+        let deadline = Instant::now() + handshake_timeout;
+        Ok(Incoming { peer, accepted, handshake_timeout, deadline, proxies: self.proxies.clone() })
     }
 }
 
 impl Drop for Listener {
     /// Established QUIC connections live on; new ones are refused instead of waiting for nobody.
     fn drop(&mut self) {
-        if let ServerSocket::Quic(endpoint) = &self.socket {
+        if let ServerSocket::Quic(endpoint, _) = &self.socket {
             endpoint.set_server_config(None);
         }
     }
 }
 
 impl Incoming {
+    /// Asks a client whose address may be forged to prove that it hears us: a QUIC Retry (RFC 9000
+    /// section 8.1.2). `None` = it was asked, and if it is real it comes again.
+    #[must_use]
+    pub fn challenge(mut self) -> Option<Self> {
+        match self.accepted {
+            Accepted::Quic(incoming, server) if !incoming.remote_address_validated() => {
+                match incoming.retry() {
+                    Ok(()) => None,
+                    Err(error) => {
+                        self.accepted = Accepted::Quic(Box::new(error.into_incoming()), server);
+                        Some(self)
+                    }
+                }
+            }
+            _ => Some(self),
+        }
+    }
+
+    /// Reads the PROXY protocol header, where the listener is behind proxies, and takes the client's
+    /// address from it. To be called once, before [`Incoming::establish`].
+    ///
+    /// # Errors
+    /// It is no trusted proxy, or it did not send a good header within the handshake's time.
+    pub async fn identify(mut self) -> Result<Self, EstablishError> {
+        let Some(proxies) = self.proxies.take() else { return Ok(self) };
+        let (Accepted::Tcp(stream) | Accepted::Tls(stream, _)) = &mut self.accepted else { return Ok(self) };
+        if !proxies.contains(self.peer.ip()) {
+            return Err(EstablishError::Untrusted { peer: self.peer });
+        }
+        let read = timeout_at(self.deadline, proxy::read(stream)).await;
+        if let Some(client) = read.map_err(|_| too_slow(self.handshake_timeout))?? {
+            self.peer = client;
+        }
+        Ok(self)
+    }
+
     /// Does the handshake of the transport, if it has one, within the configured time.
     ///
     /// For QUIC it also waits for the client's first bytes on its stream.
@@ -166,17 +248,18 @@ impl Incoming {
     /// # Errors
     /// The client failed the handshake or was too slow.
     pub async fn establish(self) -> Result<Established, EstablishError> {
-        let Self { peer, accepted, handshake_timeout } = self;
+        let Self { peer, accepted, handshake_timeout, deadline, .. } = self;
         if let Accepted::Tcp(tcp) = accepted {
             let stream = Stream::Tcp(tcp);
             return Ok(Established { stream, peer, alpn: None, client_certificate: None });
         }
-        let handshake = Box::pin(tokio::time::timeout(handshake_timeout, shake(accepted, peer)));
-        handshake.await.unwrap_or_else(|_| {
-            let after_ms = handshake_timeout.as_millis() as u64;
-            Err(EstablishError::Timeout { after_ms })
-        })
+        let handshake = Box::pin(timeout_at(deadline, shake(accepted, peer)));
+        handshake.await.unwrap_or_else(|_| Err(too_slow(handshake_timeout)))
     }
+}
+
+fn too_slow(after: Duration) -> EstablishError {
+    EstablishError::Timeout { after_ms: after.as_millis() as u64 }
 }
 
 async fn shake(accepted: Accepted, peer: SocketAddr) -> Result<Established, EstablishError> {
@@ -193,49 +276,10 @@ async fn shake(accepted: Accepted, peer: SocketAddr) -> Result<Established, Esta
             let stream = Stream::Tls(Box::new(tls.into()));
             Ok(Established { stream, peer, alpn, client_certificate })
         }
-        Accepted::Quic(incoming) => {
-            let (quic, alpn, client_certificate) = quic::accept(*incoming).await?;
+        Accepted::Quic(incoming, server) => {
+            let (quic, alpn, client_certificate) = quic::accept(*incoming, server).await?;
             let stream = Stream::Quic(Box::new(quic));
             Ok(Established { stream, peer, alpn, client_certificate })
-        }
-    }
-}
-
-fn tcp_listener(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(backlog.try_into().unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
-}
-
-async fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Fails only on a socket that is gone already; its first read will say so.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, peer));
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Whether an accept error concerns only the connection that was to be accepted (`accept(2)`).
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-impl std::fmt::Debug for ServerSocket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(listener) => f.debug_tuple("Tcp").field(listener).finish(),
-            Self::Tls(listener, _) => f.debug_tuple("Tls").field(listener).finish_non_exhaustive(),
-            Self::Quic(endpoint) => f.debug_tuple("Quic").field(endpoint).finish(),
         }
     }
 }
@@ -245,7 +289,7 @@ impl std::fmt::Debug for Accepted {
         f.write_str(match self {
             Self::Tcp(_) => "Tcp",
             Self::Tls(..) => "Tls",
-            Self::Quic(_) => "Quic",
+            Self::Quic(..) => "Quic",
         })
     }
 }

@@ -14,9 +14,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config;
 use crate::listener::{BindError, EstablishError};
+use crate::tls::{self, Offer};
 
 /// What the UDP socket of all connections may hold in the kernel, each way, where the system allows it.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// Clients that have said hello and wait to be accepted; more are refused by quinn.
+const INCOMING_MAX: usize = 4096;
+/// What is kept of what one of them sends meanwhile.
+const INCOMING_BYTES: u64 = 16 << 10;
+/// What is kept of all of them together.
+const INCOMING_BYTES_TOTAL: u64 = 16 << 20;
 /// The application error code for a connection that is done.
 const DONE: VarInt = VarInt::from_u32(0);
 
@@ -113,21 +120,45 @@ impl AsyncWrite for Quic {
     }
 }
 
-/// Binds the one UDP socket of a QUIC listener.
+/// The settings of a QUIC server as they are now.
+pub(crate) type ServerOffer = Offer<Arc<quinn::ServerConfig>>;
+
+/// Binds the one UDP socket of a QUIC listener. Its connections are to be accepted with what is on
+/// offer at their time.
 pub(crate) fn bind(
     address: SocketAddr,
-    tls: rustls::ServerConfig,
+    tls: &tls::ServerConfig,
     config: &config::Quic,
-) -> Result<Endpoint, BindError> {
-    let crypto = QuicServerConfig::try_from(tls).map_err(|source| BindError::Quic { source })?;
-    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    server.transport_config(Arc::new(transport(config)));
-    udp_socket(address)
+) -> Result<(Endpoint, ServerOffer), BindError> {
+    let transport = Arc::new(transport(config));
+    // One token key for all versions of the settings: a token outlives a change of certificates.
+    let first = Arc::new(std::sync::OnceLock::<quinn::ServerConfig>::new());
+    let make = move |tls: rustls::ServerConfig| {
+        let crypto = Arc::new(QuicServerConfig::try_from(tls)?);
+        let original = first.get_or_init(|| server(crypto.clone(), &transport));
+        let mut server = original.clone();
+        server.crypto = crypto;
+        Ok(Arc::new(server))
+    };
+    let offer = Offer::new(tls.clone(), &config.alpn, make).map_err(|source| BindError::Quic { source })?;
+    let server = (*offer.current()).clone();
+    let endpoint = udp_socket(address)
         .and_then(|socket| {
             let runtime = Arc::new(quinn::TokioRuntime);
             Endpoint::new(quinn::EndpointConfig::default(), Some(server), socket, runtime)
         })
-        .map_err(|source| BindError::Socket { address, source })
+        .map_err(|source| BindError::Socket { address, source })?;
+    Ok((endpoint, offer))
+}
+
+fn server(crypto: Arc<QuicServerConfig>, transport: &Arc<quinn::TransportConfig>) -> quinn::ServerConfig {
+    let mut server = quinn::ServerConfig::with_crypto(crypto);
+    server
+        .transport_config(transport.clone())
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+    server
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
@@ -158,8 +189,11 @@ pub(crate) fn transport(config: &config::Quic) -> quinn::TransportConfig {
 /// Completes the handshake and waits for the client's stream; says which protocol ALPN chose.
 pub(crate) async fn accept(
     incoming: quinn::Incoming,
+    server: Arc<quinn::ServerConfig>,
 ) -> Result<(Quic, Option<Vec<u8>>, Option<Vec<u8>>), EstablishError> {
-    let connection = incoming.await.map_err(|source| EstablishError::Quic { source })?;
+    let failed = |source| EstablishError::Quic { source };
+    // Never before the handshake is done: 0-RTT can be replayed.
+    let connection = incoming.accept_with(server).map_err(failed)?.await.map_err(failed)?;
     let alpn = connection
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
@@ -168,7 +202,7 @@ pub(crate) async fn accept(
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<rustls_pki_types::CertificateDer>>().ok())
         .and_then(|chain| chain.first().map(|leaf| leaf.to_vec()));
-    let stream = connection.accept_bi().await.map_err(|source| EstablishError::Quic { source })?;
+    let stream = connection.accept_bi().await.map_err(failed)?;
     Ok((Quic::new(stream, connection, None), alpn, certificate))
 }
 

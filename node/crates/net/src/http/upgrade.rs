@@ -1,5 +1,6 @@
 //! The server's side of a WebSocket handshake (RFC 6455 section 4.2).
 
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub struct Handshake<'a> {
 /// What was agreed on.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
+    pub peer: SocketAddr,
     pub path: String,
     pub query: Option<String>,
     pub subprotocol: Option<String>,
@@ -44,6 +46,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 /// Answers a handshake and notes what was agreed on if it succeeds.
 pub(super) fn answer(
     request: Request<Incoming>,
+    peer: SocketAddr,
     routes: &dyn Routes,
     chosen: &OnceLock<Chosen>,
 ) -> Response<Bytes> {
@@ -71,7 +74,7 @@ pub(super) fn answer(
     let path = handshake.path.to_owned();
     let query = handshake.query.map(str::to_owned);
     // A second handshake cannot come: the first one ends HTTP on the connection.
-    let _ = chosen.set(Chosen { path, query, subprotocol });
+    let _ = chosen.set(Chosen { peer, path, query, subprotocol });
     response
 }
 

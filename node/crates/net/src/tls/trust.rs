@@ -8,7 +8,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{ClientConfig, Error, provider, read_certificates, read_key, read_roots};
+use super::source::{read_certificates, read_key, read_roots};
+use super::{ClientConfig, Error, provider};
 use crate::client::ClientOptions;
 
 /// Where systems keep their trusted authorities: Debian, Fedora, SUSE, Alpine and macOS.

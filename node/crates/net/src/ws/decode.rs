@@ -130,7 +130,7 @@ impl Decoder {
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Header)?;
         let Some((header, length)) = parsed else { return Ok(None) };
         let taken = cursor.position() as usize;
-        if header.len(length) != taken {
+        if header.len(length) != taken || length > i64::MAX as u64 {
             return Err(Violation::Length);
         }
         self.start_frame(&header, length)?;

@@ -20,8 +20,8 @@ pub enum Violation {
     /// An opcode that means nothing, or a length that cannot be (section 5.2).
     #[error("a frame header that is not valid")]
     Header,
-    /// A length in more bytes than it needs (section 5.2).
-    #[error("a frame length that is not minimal")]
+    /// A length in more bytes than it needs, or with its top bit set (section 5.2).
+    #[error("a frame length that is not minimal or not a length")]
     Length,
     /// A client frame without a mask, or a server frame with one (section 5.1).
     #[error("the frame is masked: {masked}, it must be the opposite")]

@@ -1,7 +1,10 @@
 //! What the crate promises from outside, over real sockets on loopback.
 
 mod closing;
+mod framing;
 mod http;
+mod proxied;
+mod reload;
 mod server;
 mod tls;
 mod transports;

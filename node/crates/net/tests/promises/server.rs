@@ -73,7 +73,7 @@ impl Server {
         if matches!(self.transport, Transport::Tcp | Transport::Tls | Transport::Quic) {
             return Some(stream);
         }
-        let served = serve(stream, peer, Arc::new(Echo), &self.config).await;
+        let served = serve(stream, peer, None, Arc::new(Echo), &self.config).await;
         served.ok().flatten().map(|upgraded| upgraded.stream)
     }
 

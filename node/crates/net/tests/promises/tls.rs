@@ -64,7 +64,7 @@ async fn a_client_certificate_is_asked_for_checked_and_told() {
     std::fs::write(&client_pem, client.pem()).expect("written");
     std::fs::write(&key_pem, key.serialize_pem()).expect("written");
     let made = dev_certificate(server.dir()).expect("found");
-    let auth = ClientAuth { ca: &client_pem, optional: false };
+    let auth = ClientAuth { ca: client_pem.clone(), optional: false, crl: Vec::new() };
     let tls = ServerConfig::from_pem(&made.certificate, &made.key, Some(auth)).expect("settings");
     let any = ([127, 0, 0, 1], 0).into();
     let listener = Listener::bind(any, Kind::Tls(tls), &Config::default()).expect("bound");

@@ -126,6 +126,6 @@ async fn establishing_and_serving_are_small_futures() {
     assert!(size_of_val(&establishing) <= 500, "{}", size_of_val(&establishing));
     let established = establishing.await.expect("established");
     let routes = std::sync::Arc::new(crate::server::Echo);
-    let serving = weir_net::http::serve(established.stream, established.peer, routes, &server.config);
+    let serving = weir_net::http::serve(established.stream, established.peer, None, routes, &server.config);
     assert!(size_of_val(&serving) <= 300, "{}", size_of_val(&serving));
 }

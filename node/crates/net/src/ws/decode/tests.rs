@@ -152,6 +152,8 @@ fn each_broken_rule_is_named() {
     let twice = [frame(FIRST_PART, b"x", key), frame(BINARY, b"y", key)].concat();
     assert_eq!(violation(&twice), Violation::Interleaved);
     assert_eq!(violation(&[BINARY, 0x80 | 126, 0, 5, 0, 0, 0, 0]), Violation::Length);
+    let negative = [&[BINARY, 0xff][..], &(1u64 << 63 | 5).to_be_bytes(), &key].concat();
+    assert_eq!(violation(&negative), Violation::Length);
     let long = [&[BINARY, 0xff][..], &u64::from(LIMIT + 1).to_be_bytes(), &key].concat();
     let bytes = u64::from(LIMIT) + 1;
     assert_eq!(violation(&long), Violation::TooLong { bytes, bytes_max: LIMIT });

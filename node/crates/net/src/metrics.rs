@@ -1,0 +1,27 @@
+//! What this crate measures: a help text and a unit for every metric.
+
+use metrics::{Unit, describe_counter, describe_gauge};
+
+/// Tells the process's recorder; called once, before anything is measured.
+pub fn describe() {
+    describe_gauge!(
+        "weir_net_connections_open",
+        Unit::Count,
+        "Connections there are, half-open ones included."
+    );
+    describe_gauge!(
+        "weir_net_connections_half_open",
+        Unit::Count,
+        "Connections whose clients are not let in yet."
+    );
+    describe_counter!(
+        "weir_net_tls_reloads_total",
+        Unit::Count,
+        "Changes of certificates, keys and lists that were taken."
+    );
+    describe_counter!(
+        "weir_net_tls_reload_failures_total",
+        Unit::Count,
+        "Changes of certificates, keys and lists that could not be used."
+    );
+}
