@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod account;
 mod bench;
 mod client;
 mod doctor;
+mod explain;
 mod flags;
 mod publish;
 mod serve;
@@ -39,6 +41,10 @@ enum Command {
     Subscribe(Box<subscribe::Args>),
     /// Measure any MQTT broker, or this machine's store.
     Bench(Box<bench::Args>),
+    /// Say who may connect with a password.
+    Account(account::Args),
+    /// Ask a running node who would get what, by which rule.
+    Explain(Box<explain::Args>),
     /// See whether this machine and this configuration are fit to serve.
     Doctor(Box<doctor::Args>),
 }
@@ -95,7 +101,9 @@ impl Cli {
             Some(Command::Publish(args)) => publish::run(&args),
             Some(Command::Subscribe(args)) => subscribe::run(&args),
             Some(Command::Bench(args)) => bench::run(*args),
+            Some(Command::Account(args)) => account::run(&args),
             Some(Command::Doctor(args)) => doctor::run(&args),
+            Some(Command::Explain(args)) => explain::run(&args),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,

@@ -50,11 +50,23 @@ pub struct Node {
     pub grace_seconds: u64,
     /// What is logged: error, warn, info, debug, trace or off, or directives such as `info,weir_store=debug`.
     pub log: LogFilter,
+    /// The file that audit events (refusals, takeovers, changes of accounts and policies) are appended to as
+    /// lines of JSON, beside the log; it is made readable to its owner alone, and opened anew when it was moved.
+    pub audit_file: Option<PathBuf>,
+    /// Most audit events logged per second; more are left out and counted. 0 = no limit.
+    pub audit_per_second_max: u32,
 }
 
 impl Default for Node {
     fn default() -> Self {
-        Self { id: None, data_dir: PathBuf::from("weir-data"), grace_seconds: 10, log: LogFilter::default() }
+        Self {
+            id: None,
+            data_dir: PathBuf::from("weir-data"),
+            grace_seconds: 10,
+            log: LogFilter::default(),
+            audit_file: None,
+            audit_per_second_max: 100,
+        }
     }
 }
 
@@ -128,7 +140,8 @@ pub enum Error {
     Together { problem: String },
     #[error(
         "{place}: `listen.{listener}` = {address} can be reached from other machines, and nobody is asked who they are; \
-         listen on 127.0.0.1, or let everybody in by name with `access.anonymous` = \"anywhere\" (WEIR__ACCESS__ANONYMOUS=anywhere)"
+         listen on 127.0.0.1, set an authenticator (`access.jwt`, `access.accounts` or `access.certificates`), \
+         or let everybody in by name with `access.anonymous` = \"anywhere\" (WEIR__ACCESS__ANONYMOUS=anywhere)"
     )]
     OpenToAll { listener: &'static str, address: ListenAddr, place: String },
 }
@@ -191,8 +204,8 @@ fn check(setting: &Setting, catalog: &Catalog) -> Result<(), Error> {
         Err(error) => Err(Error::BadValue {
             key: setting.key.clone(),
             place: setting.place.clone(),
-            value: setting.value.to_string(),
-            problem: error.message().to_owned(),
+            value: if key.secret { "***".to_owned() } else { setting.value.to_string() },
+            problem: if key.secret { "it is of another kind".to_owned() } else { error.message().to_owned() },
             allowed: key.allowed.clone(),
         }),
     }
@@ -200,7 +213,7 @@ fn check(setting: &Setting, catalog: &Catalog) -> Result<(), Error> {
 
 /// Without an authenticator only loopback is listened on, unless that was asked for by name.
 fn refuse_open_doors(config: &Config, places: &BTreeMap<String, String>) -> Result<(), Error> {
-    if config.access.anonymous == Anonymous::Anywhere {
+    if config.access.anonymous == Anonymous::Anywhere || config.access.has_authenticator() {
         return Ok(());
     }
     for (listener, address) in config.listen.all() {

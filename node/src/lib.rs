@@ -5,6 +5,8 @@
 
 pub mod cli;
 pub mod config;
+pub mod memory;
 pub mod node;
 pub mod shutdown;
 pub mod telemetry;
+pub mod worst_case;

@@ -1,6 +1,7 @@
 //! The machine put together: what is started in which order, and stopped in the reverse.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use weir_gateway::Gateway;
 use weir_store::Store;
 
 use crate::config::Config;
+use crate::memory;
 use crate::telemetry::Render;
 
 /// A running node.
@@ -27,10 +29,11 @@ impl Node {
     /// The store cannot be used, or a listener cannot be opened.
     pub async fn start(config: Config, metrics: Render) -> anyhow::Result<Self> {
         let store = open_store(config.store, config.node.data_dir.clone()).await?;
-        let access = Arc::new(Access::open());
+        let access = open_access(config.access).await?;
         let broker = Broker::start(config.broker, Arc::clone(&store), access, weir_gateway::FORMS)
             .await
             .context("the broker cannot start")?;
+        broker.pressure().on_pressure(memory::give_back);
         let listen = weir_gateway::Listen {
             mqtt: config.listen.mqtt.socket(),
             mqtts: config.listen.mqtts.socket(),
@@ -39,9 +42,10 @@ impl Node {
             quic: config.listen.quic.socket(),
             certificate_dir: config.node.data_dir,
         };
-        let gateway = Gateway::start(broker.clone(), config.gateway, config.net, listen, metrics)
-            .await
-            .context("clients cannot be let in")?;
+        let gateway =
+            Gateway::start(broker.clone(), config.gateway, config.net, listen, measured(&broker, metrics))
+                .await
+                .context("clients cannot be let in")?;
         Ok(Self { store, broker, gateway })
     }
 
@@ -49,6 +53,17 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
         self.gateway.addresses()
+    }
+
+    /// Reads keys, accounts, policies and certificates again now. What cannot be used is said, and the
+    /// old stays.
+    pub async fn reload(&self) {
+        if let Err(error) = self.broker.access().reload().await {
+            tracing::error!(%error, "told to read the access settings again: the old ones stay");
+        }
+        if let Err(error) = self.gateway.reload_tls().await {
+            tracing::error!(%error, "told to read the certificates again: the old ones stay");
+        }
     }
 
     /// Lets nobody in any more, says goodbye to those who are in, and closes the store. What is not done within
@@ -63,6 +78,24 @@ impl Node {
         within(left(), "broker", self.broker.shutdown()).await;
         within(left(), "store", self.store.close()).await;
     }
+}
+
+/// Reads keys, accounts and policies, and from then on again whenever they change. What is fetched
+/// meanwhile may block.
+async fn open_access(config: weir_access::Config) -> anyhow::Result<Arc<Access>> {
+    let loaded = tokio::task::spawn_blocking(move || Access::load(&config, Path::new("")));
+    let access = loaded.await.context("reading the access settings panicked")??;
+    tokio::spawn(Arc::clone(&access).watch());
+    Ok(access)
+}
+
+/// Metrics as they are when somebody looks, not up to a second old.
+fn measured(broker: &Broker, metrics: Render) -> Render {
+    let broker = broker.clone();
+    Arc::new(move || {
+        broker.gauge();
+        metrics()
+    })
 }
 
 /// Opening reads back what was kept, which may take long and blocks.

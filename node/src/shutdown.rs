@@ -1,4 +1,4 @@
-//! How a node is told to end, and what a second word means.
+//! How a node is told to end or to read its settings again, and what a second word means.
 
 use std::io;
 
@@ -24,23 +24,39 @@ impl Told {
     }
 }
 
-/// The two signals that end a node.
+/// The signals a node hears.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
-    /// From now on neither signal kills the process by itself.
+    /// From now on none of them kills the process by itself.
     ///
     /// # Errors
     /// The handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next of them. Cancel safe.
+    /// Waits until the node is told to end; `reload` is done whenever it is told that meanwhile.
+    pub async fn next_or(&mut self, reload: impl AsyncFn()) -> Told {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return Told::Interrupt,
+                _ = self.terminate.recv() => return Told::Terminate,
+                _ = self.hangup.recv() => reload().await,
+            }
+        }
+    }
+
+    /// Waits until the node is told to end. Cancel safe.
     pub async fn next(&mut self) -> Told {
         tokio::select! {
             _ = self.interrupt.recv() => Told::Interrupt,

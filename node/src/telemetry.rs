@@ -7,8 +7,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 
-use crate::config::LogFilter;
+use crate::config;
+
+mod audit;
+mod describe;
+
+pub use describe::describe;
 
 /// How often histograms are folded, so that an unread `/metrics` does not grow.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -20,15 +28,21 @@ const SECONDS_BUCKETS: [f64; 14] =
 /// Renders all metrics in the Prometheus text format.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Logs go to stderr, coloured on a terminal. A second call in one process changes nothing.
-pub fn install_log(filter: &LogFilter) {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter.to_env_filter())
+/// Logs go to stderr, coloured on a terminal; audit events also to `node.audit_file`. A second call in one
+/// process changes nothing.
+///
+/// # Errors
+/// The audit file cannot be opened.
+pub fn install_log(node: &config::Node) -> anyhow::Result<audit::Guard> {
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .finish();
+        .with_filter(node.log.to_env_filter());
+    let (audit, guard) = audit::Audit::open(node.audit_per_second_max, node.audit_file.as_deref())?;
+    let audit = audit.with_filter(Targets::new().with_target(audit::TARGET, tracing::Level::INFO));
     // Fails only when there is one already: a second node in a test's process.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log).with(audit));
+    Ok(guard)
 }
 
 /// Installs the process's recorder and keeps it folded as long as the runtime lives.
@@ -40,6 +54,7 @@ pub fn install_metrics() -> anyhow::Result<Render> {
         .set_buckets(&SECONDS_BUCKETS)?
         .install_recorder()
         .context("metrics cannot be recorded")?;
+    describe();
     tokio::spawn(keep_folded(handle.clone()));
     Ok(Arc::new(move || handle.render()))
 }

@@ -67,6 +67,7 @@ async fn a_full_queue_drops_the_oldest_and_counts_it() {
         assert_eq!(client.next().await.expect("a message").payload, [number]);
     }
     assert_eq!(dropped(&node, "queue_full"), 15.0);
+    node.balanced();
 }
 
 #[tokio::test]
@@ -86,6 +87,7 @@ async fn a_publisher_is_refused_by_a_full_queue_if_so_configured() {
         Err(Error::PublishRefused { code, .. }) => assert_eq!(code.as_u8(), 0x97),
         other => panic!("{other:?}"),
     }
+    node.balanced();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -115,6 +117,7 @@ async fn a_subscriber_that_reads_nothing_loses_qos0_and_delays_nobody() {
     // 38 MiB do not fit into 4 MiB and what the sockets hold.
     eventually("drops to be counted", || (dropped(&node, "outbox_full") > 0.0).then_some(()));
     assert!(node.resident_bytes() < 200 << 20, "{} bytes", node.resident_bytes());
+    node.balanced();
 }
 
 /// A slow receiver that still takes bytes slows its publisher instead of losing.
@@ -150,6 +153,7 @@ async fn a_slow_but_living_subscriber_slows_its_publisher_and_loses_nothing() {
     }
     publishing.await.expect("all was taken");
     assert_eq!(dropped(&node, "outbox_full"), 0.0);
+    node.balanced();
 }
 
 #[tokio::test]
@@ -174,6 +178,7 @@ async fn a_clean_session_beyond_its_bound_is_disconnected_with_0x97() {
     assert_eq!(silent.end_without_a_word(), weir_testkit::Closed::Fin);
     assert_eq!(delivered, 10, "as many as may be unanswered");
     eventually("its losses to be counted", || (dropped(&node, "overrun") > 0.0).then_some(()));
+    node.balanced();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,4 +209,5 @@ async fn any_number_of_retained_messages_comes_whole_and_in_bounded_memory() {
 
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes more for readers that wait");
+    node.balanced();
 }

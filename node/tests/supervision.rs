@@ -15,7 +15,8 @@ use weir_broker::timers::TimersMsg;
 use weir_broker::topic::EXACT_SHARDS;
 use weir_gateway::{Gateway, Listen};
 use weir_model::Qos;
-use weir_testkit::{Metrics, PATIENCE};
+use weir_testkit::{Metrics, PATIENCE, RawMqtt};
+use weir_wire::mqtt::{Connect, List, Subscribe, SubscribeOptions, UserProperties, Version, encode};
 
 /// As many as the directory has.
 const SESSION_SHARDS: usize = 16;
@@ -72,6 +73,11 @@ async fn until(waiting_for: &str, done: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, reached)
         .await
         .unwrap_or_else(|_| panic!("waited in vain for {waiting_for}"));
+}
+
+/// Everything is accounted for, panics or not.
+async fn balanced(running: &Running) {
+    until("the ledger to balance", || running.broker.balance().imbalance() == 0).await;
 }
 
 /// Publishes numbers to `topic` until told to stop; the last payload is `end`. Returns how many it published.
@@ -163,6 +169,7 @@ async fn a_panic_of_any_actor_is_counted_and_costs_no_clean_subscriber_anything(
         tokio::time::timeout(PATIENCE, reading).await.expect("the end in time").expect("no panic");
         assert_eq!(received.load(Ordering::Acquire), sent, "{name}");
     }
+    balanced(&running).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,4 +210,37 @@ async fn a_panic_of_a_connection_loses_no_more_than_is_counted_and_fires_its_wil
     let lost: u64 = Loss::ALL.iter().map(|loss| ledger.dropped(*loss)).sum();
     let received = by_doomed.load(Ordering::Acquire) + by_other.load(Ordering::Acquire);
     assert_eq!(received + lost + 4, ledger.matched.get(), "{lost} counted as lost");
+    balanced(&running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_panicked_member_of_a_group_had_not_answered_goes_to_another_one() {
+    let running = start().await;
+    let mut doomed = RawMqtt::connect(running.gateway.addresses()[0].1);
+    let mut bytes = Vec::new();
+    encode::connect(&mut bytes, &Connect::new(Version::V5, "doomed"));
+    let options = SubscribeOptions { qos: Qos::AtLeastOnce, ..SubscribeOptions::default() };
+    let filters = [("$share/g/t", options)];
+    let packet = Subscribe {
+        packet_id: std::num::NonZeroU16::MIN,
+        filters: List::of(&filters),
+        subscription_id: None,
+        user: UserProperties::default(),
+    };
+    encode::subscribe(&mut bytes, &packet, Version::V5);
+    doomed.send(&bytes);
+    assert_eq!((doomed.frame()[0], doomed.frame()[0]), (0x20, 0x90));
+    let mut publisher = connect(&running.url, "publisher").await;
+    publisher.publish(&Message::new("t", "shared", Qos::AtLeastOnce)).await.expect("acknowledged");
+    assert_eq!(doomed.frame()[0], 0x32, "it has the message and does not answer");
+
+    let mut other = connect(&running.url, "other").await;
+    subscribe(&mut other, "$share/g/t", Qos::AtLeastOnce).await;
+    let realm = Arc::from(weir_model::DEFAULT_REALM);
+    let session = running.broker.sessions().find(&realm, &Arc::from("doomed")).expect("it is known");
+    session.outbox.ring(Bell::Panic);
+
+    let message = tokio::time::timeout(PATIENCE, other.next()).await.expect("the message in time");
+    assert_eq!(message.expect("the message").payload, b"shared");
+    balanced(&running).await;
 }

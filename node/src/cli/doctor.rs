@@ -83,6 +83,7 @@ fn examine(config: &Config) -> Vec<Check> {
     let mut checks = vec![Check::ok("configuration", "valid")];
     checks.push(limits::open_files());
     checks.push(limits::accept_queue(config.net.backlog));
+    checks.push(limits::memory(config));
     checks.extend(ports::all(&config.listen));
     if config.store.url == "memory" {
         checks.push(Check::warn(

@@ -8,9 +8,11 @@ use anyhow::Context as _;
 use super::Failure;
 use super::flags::Flags;
 use crate::config::{self, Config};
+use crate::memory;
 use crate::node::Node;
 use crate::shutdown::Signals;
 use crate::telemetry;
+use crate::worst_case::WorstCase;
 
 /// What `weir serve` takes.
 #[derive(Debug, clap::Args)]
@@ -29,14 +31,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         print!("{}", config::print(&config));
         return Ok(());
     }
-    telemetry::install_log(&config.node.log);
+    let _log = telemetry::install_log(&config.node)?;
     let open_files = telemetry::raise_open_files();
     tracing::info!(node = config.node.name(), version = env!("CARGO_PKG_VERSION"), ?open_files, "starting");
+    WorstCase::of(&config, open_files).report(&config);
 
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores)
         .enable_all()
+        .on_thread_park(memory::on_park)
         .build()
         .context("no runtime")?;
     runtime.block_on(serve(config))?;
@@ -55,7 +59,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     announce(&node).context("stdout is closed")?;
 
-    let told = signals.next().await;
+    let told = signals.next_or(async || node.reload().await).await;
     tracing::info!(signal = ?told, grace_seconds = grace.as_secs(), "stopping");
     tokio::select! {
         () = node.stop(grace) => {}

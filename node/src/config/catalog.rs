@@ -29,6 +29,8 @@ pub struct Key {
     pub kind: Kind,
     /// What it takes, for people.
     pub allowed: String,
+    /// Its value is never shown.
+    pub secret: bool,
 }
 
 /// All keys, in the order in which they are printed.
@@ -103,7 +105,8 @@ impl Catalog {
                 self.sections.push((path.clone(), sentence));
                 self.walk(&path, shape);
             } else {
-                self.keys.push(Key { path, sentence, kind: kind(shape), allowed: allowed(shape) });
+                let secret = shape.get("x-secret").is_some();
+                self.keys.push(Key { path, sentence, kind: kind(shape), allowed: allowed(shape), secret });
             }
         }
     }

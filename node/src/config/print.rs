@@ -20,6 +20,8 @@ pub fn as_toml(config: &Config, catalog: &Catalog) -> String {
             let name = key.path.rsplit('.').next().unwrap_or_default();
             let _ = writeln!(out, "# {} ({})", key.sentence, key.allowed);
             let _ = match at(&values, &key.path) {
+                // It is set, and the print stays a file that can be loaded.
+                Some(_) if key.secret => writeln!(out, "# {name} = \"***\""),
                 Some(value) => writeln!(out, "{name} = {value}"),
                 None => writeln!(out, "# {name} ="),
             };

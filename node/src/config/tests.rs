@@ -138,3 +138,17 @@ fn a_door_open_to_other_machines_must_be_asked_for_by_name() {
     let environment = environment(&[("WEIR__ACCESS__ANONYMOUS", "anywhere")]);
     assert!(load(Sources { environment, flags, ..Sources::default() }).is_ok());
 }
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let secret = "do-not-show-this";
+    let mut config = load(Sources::default()).unwrap();
+    config.access.jwt.secret = Some(weir_access::config::Secret(secret.to_owned()));
+    let printed = print(&config);
+    assert!(printed.contains("# secret = \"***\"") && !printed.contains(secret), "{printed}");
+    assert!(!format!("{config:?}").contains(secret));
+    assert!(!serde_json::to_string(&config).unwrap().contains(secret));
+    let file = file("[access.jwt]\nsecret = 271828\n");
+    let error = load(Sources { file: Some(file.path()), ..Sources::default() }).unwrap_err().to_string();
+    assert!(error.contains("`access.jwt.secret` cannot be ***") && !error.contains("271828"), "{error}");
+}

@@ -42,6 +42,7 @@ fn a_first_packet_that_is_no_connect_is_closed_without_a_word() {
     }
     let counted = || node.metrics().sum("weir_gateway_connects_refused_total");
     weir_testkit::eventually("refusals to be counted", || (counted() >= 9.0).then_some(()));
+    node.balanced();
 }
 
 #[test]

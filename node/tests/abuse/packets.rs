@@ -133,6 +133,7 @@ fn each_case_is_told_and_ends_in_order(cases: Vec<Case>) {
         let counted = node.metrics().sum("weir_gateway_disconnects_total") - before;
         (counted >= ended).then_some(())
     });
+    node.balanced();
 }
 
 #[test]
@@ -152,7 +153,11 @@ fn properties_against_the_rules_are_told_by_their_code_and_end_in_order() {
 
 #[test]
 fn more_unanswered_qos2_than_the_receive_maximum_ends_with_0x93() {
-    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").set("broker.receive_max", 4).start();
+    let node = Node::of(env!("CARGO_BIN_EXE_weir"))
+        .store("memory")
+        .listen("http")
+        .set("broker.receive_max", 4)
+        .start();
     let mut raw = connected(&node, V5);
     for id in 1..=5u8 {
         raw.send(&publish(0x04, "t", &[0, id, 0]));
@@ -161,6 +166,7 @@ fn more_unanswered_qos2_than_the_receive_maximum_ends_with_0x93() {
         assert_eq!(raw.frame()[0], 0x50);
     }
     assert_eq!(disconnected(&mut raw), 0x93);
+    node.balanced();
 }
 
 #[test]

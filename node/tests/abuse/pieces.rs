@@ -8,7 +8,7 @@ const MESSAGES: usize = 300;
 
 #[test]
 fn packets_may_come_one_byte_at_a_time() {
-    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").start();
+    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").listen("http").start();
     for level in [V311, V5] {
         let mut raw = RawMqtt::connect(node.address("mqtt"));
         raw.send_slowly(&connect(level, "slow"));
@@ -19,11 +19,12 @@ fn packets_may_come_one_byte_at_a_time() {
         raw.send_slowly(&message);
         assert_eq!(raw.frame(), message);
     }
+    node.balanced();
 }
 
 #[test]
 fn many_packets_may_come_in_one_write_with_the_connect() {
-    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").start();
+    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").listen("http").start();
     let numbered = |number: usize| publish(0, "t", format!("\0{number}").as_bytes());
     let mut heap = [connect(V5, "eager"), subscribe(V5, "t")].concat();
     heap.extend((0..MESSAGES).flat_map(numbered));
@@ -41,11 +42,12 @@ fn many_packets_may_come_in_one_write_with_the_connect() {
             message => assert_eq!(Some(message), expected.next()),
         }
     }
+    node.balanced();
 }
 
 #[test]
 fn frames_larger_than_any_buffer_come_through_in_pieces() {
-    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").start();
+    let node = Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").listen("http").start();
     let mut raw = RawMqtt::connect(node.address("mqtt"));
     raw.send(&[connect(V5, "large"), subscribe(V5, "t")].concat());
     assert_eq!((raw.frame()[0], raw.frame()[0]), (0x20, 0x90));
@@ -54,4 +56,5 @@ fn frames_larger_than_any_buffer_come_through_in_pieces() {
         raw.send(piece);
     }
     assert_eq!(raw.frame(), large);
+    node.balanced();
 }

@@ -81,4 +81,5 @@ async fn packets_split_over_websocket_frames_and_many_in_one_are_the_same_packet
         stream.read_exact(&mut echo).await.expect("all messages");
         assert_eq!(echo, messages, "{}", transport.0);
     }
+    node.balanced();
 }

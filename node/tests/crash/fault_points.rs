@@ -34,6 +34,7 @@ fn die_everywhere(count: u32) {
     }
     traffic.wait_for(10);
     assert_eq!(traffic.finish(), []);
+    node.balanced();
 }
 
 #[test]

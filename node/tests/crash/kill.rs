@@ -17,6 +17,7 @@ fn nothing_acknowledged_is_lost_nor_qos2_doubled_nor_order_broken_by_kill_9_in_a
     }
     traffic.wait_for(50);
     assert_eq!(traffic.finish(), []);
+    node.balanced();
 }
 
 #[test]
@@ -26,4 +27,5 @@ fn everything_arrives_once_and_in_order_while_nothing_dies() {
     traffic.wait_for(500);
     traffic.check_retained();
     assert_eq!(traffic.finish(), []);
+    node.balanced();
 }

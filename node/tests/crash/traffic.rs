@@ -53,6 +53,9 @@ impl Shared {
 pub fn node() -> weir_testkit::node::Builder {
     Node::of(env!("CARGO_BIN_EXE_weir"))
         .on_own_address()
+        .listen("http")
+        // Its napping subscriber comes again and again.
+        .set("gateway.flapping_connects_max", 0)
         .set("store.queue_messages_max", 1_000_000)
         .set("store.queue_bytes_max", 1 << 30)
         .set("store.log_segment_bytes", 64 << 10)

@@ -29,6 +29,8 @@ pub fn bring() -> Vec<String> {
         ("mosquitto, mosquitto_pub, mosquitto_sub", mosquitto()),
         ("paho-mqtt", python()),
         ("mqtt.js, ws", node()),
+        ("promtool", promtool()),
+        ("faketime", faketime()),
     ];
     let missing = |(name, brought): (&str, Result<()>)| Some(format!("{name}: {:#}", brought.err()?));
     brought.into_iter().filter_map(missing).collect()
@@ -85,6 +87,37 @@ fn node() -> Result<()> {
         npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&here);
         must(&mut npm)
     })
+}
+
+/// Steps the clock of one process.
+fn faketime() -> Result<()> {
+    if find("faketime").is_some() {
+        return Ok(());
+    }
+    apt_install(&["faketime"])
+}
+
+/// Out of Debian's package, which is not installed: its server is not wanted.
+fn promtool() -> Result<()> {
+    let here = directory().join("prometheus");
+    let program = here.join("promtool");
+    if program.is_file() {
+        return Ok(());
+    }
+    let unpacked = here.join("package");
+    fs::create_dir_all(&unpacked)?;
+    let fetch = || must(command("apt-get").args(["download", "-q", "prometheus"]).current_dir(&here));
+    if fetch().is_err() {
+        must(command("apt-get").args(["update", "-q"]))?;
+        fetch()?;
+    }
+    let mut entries = fs::read_dir(&here)?.filter_map(Result::ok).map(|entry| entry.path());
+    let package = entries.find(|path| path.extension().is_some_and(|kind| kind == "deb"));
+    let package = package.context("apt-get downloaded no package")?;
+    must(command("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
+    fs::rename(unpacked.join("usr/bin/promtool"), program)?;
+    fs::remove_dir_all(unpacked)?;
+    fs::remove_file(package).context("cannot remove the package")
 }
 
 /// Does it unless it was done for files of exactly this content.

@@ -20,10 +20,13 @@ use crate::config::Config;
 use crate::form::{Form, FormId};
 use crate::ledger::Ledger;
 use crate::outbox::{Bell, Limits};
+use crate::pressure::Pressure;
 use crate::realm::Realm;
 use crate::session::Session;
 use crate::session::directory::Directory;
+use crate::slow::Slow;
 use crate::supervisor::{Supervise, Supervisor};
+use crate::sys::figures::Figures;
 use crate::timers::{self, Timers};
 use crate::topic::{EXACT_SHARDS, Topics};
 
@@ -52,6 +55,7 @@ struct Shared {
     store: Arc<dyn Store>,
     access: Arc<Access>,
     ledger: Ledger,
+    pressure: Pressure,
     realms: RwLock<HashMap<Arc<str>, Arc<Realm>>>,
     sessions: Directory,
     topics: Topics,
@@ -59,6 +63,8 @@ struct Shared {
     connections: AtomicU64,
     wills: Wills,
     timers: Timers,
+    slow: Slow,
+    figures: Figures,
     supervisor: parking_lot::Mutex<Option<ActorRef<Supervise>>>,
     started_ms: u64,
     runtime: tokio::runtime::Handle,
@@ -99,6 +105,7 @@ impl Broker {
             stalled_ms: config.outbox_stalled_ms,
         };
         let wills = Wills(Semaphore::new(config.wills_per_second));
+        let pressure = Pressure::new(&config);
         let broker = Broker(Arc::new(Shared {
             config,
             limits,
@@ -106,6 +113,7 @@ impl Broker {
             store,
             access,
             ledger: Ledger::default(),
+            pressure,
             realms: RwLock::default(),
             sessions: Directory::default(),
             topics: Topics::default(),
@@ -113,6 +121,8 @@ impl Broker {
             connections: AtomicU64::new(0),
             wills,
             timers: Timers::default(),
+            slow: Slow::default(),
+            figures: Figures::default(),
             supervisor: parking_lot::Mutex::new(None),
             started_ms: clock::now_ms(),
             runtime: tokio::runtime::Handle::current(),
@@ -140,12 +150,17 @@ impl Broker {
         &self.0.store
     }
 
-    pub fn access(&self) -> &Access {
+    pub fn access(&self) -> &Arc<Access> {
         &self.0.access
     }
 
     pub fn ledger(&self) -> &Ledger {
         &self.0.ledger
+    }
+
+    /// How short of memory the node is.
+    pub fn pressure(&self) -> &Pressure {
+        &self.0.pressure
     }
 
     pub fn sessions(&self) -> &Directory {
@@ -171,6 +186,15 @@ impl Broker {
 
     pub fn timers(&self) -> &Timers {
         &self.0.timers
+    }
+
+    /// Who takes less than is sent to it.
+    pub fn slow(&self) -> &Slow {
+        &self.0.slow
+    }
+
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.0.figures
     }
 
     /// A number for a new connection, never given twice and never 0.
@@ -226,11 +250,16 @@ impl Broker {
         }
     }
 
-    /// Refreshes what is measured rather than counted.
-    pub(crate) fn gauge(&self) {
-        let (sessions, connected) = self.sessions().count();
-        gauge!("weir_broker_sessions").set(sessions as f64);
-        gauge!("weir_broker_sessions_connected").set(connected as f64);
+    /// Refreshes what is measured rather than counted: every second, and before somebody looks.
+    pub fn gauge(&self) {
+        let mut slow = self.slow().sample(self.limits().bytes_high);
+        let census = self.sessions().census_with(&mut |session| slow.look(session));
+        gauge!("weir_broker_slow_subscribers").set(slow.finish() as f64);
+        gauge!("weir_broker_sessions").set(census.sessions as f64);
+        gauge!("weir_broker_sessions_connected").set(census.connected as f64);
+        gauge!("weir_broker_copies_waiting").set(census.waiting as f64);
+        let imbalance = self.ledger().balance(census.waiting).imbalance();
+        gauge!("weir_broker_ledger_imbalance_messages").set(imbalance as f64);
         let retained: usize = self.realms().iter().map(|realm| realm.retained.len()).sum();
         gauge!("weir_broker_retained_messages").set(retained as f64);
     }

@@ -1,6 +1,7 @@
 //! The `[broker]` section: every bound of sessions, outboxes and timers.
 
 use serde::{Deserialize, Serialize};
+use weir_model::topic::TOPIC_LEVELS_MAX;
 
 /// Bounds and defaults of the broker.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
@@ -34,8 +35,30 @@ pub struct Config {
     pub wills_per_second: usize,
     /// Longest `$delayed/<seconds>/..` delay, in seconds.
     pub delay_seconds_max: u32,
+    /// Most levels of a topic or filter, from 1 to 128; beyond, PUBLISH and wills are refused with 0x90 and
+    /// SUBSCRIBE with 0x8F.
+    pub topic_levels_max: usize,
+    /// Bytes of memory the node may use, counted as its resident size. 0 = what its control group allows,
+    /// counted as that one counts without file cache, or all the machine has.
+    pub memory_max_bytes: u64,
+    /// Percent of that memory from which nobody new is let in: the kernel holds connections, and a
+    /// CONNECT is answered 0x89. Receivers that take nothing lose the QoS 0 that waits for them. 0 = never.
+    pub memory_stop_accepting_percent: u8,
+    /// Percent of that memory from which no PUBLISH is taken; acknowledgements and pings are. 0 = never.
+    pub memory_stop_reading_percent: u8,
+    /// Percent of that memory from which waiting QoS 0 is dropped, largest outbox first. 0 = never.
+    pub memory_shed_percent: u8,
+    /// Seconds a publisher may be held for lack of memory, or may leave a packet half sent while it is
+    /// short, before it is disconnected (0x89), which frees what it has sent. 0 = for ever.
+    pub memory_hold_seconds_max: u64,
+    /// How many of the slowest subscribers stand on `$SYS/broker/slow_subscribers`; 0 = the topic is not
+    /// published.
+    pub slow_subscribers_max: usize,
     /// How often `$SYS` topics are published, in seconds; 0 = never.
     pub sys_interval_seconds: u64,
+    /// Most events per second on `$SYS/drops`, which tells of lost copies while somebody subscribes to
+    /// it; losses beyond are gathered into later events; 0 = no events.
+    pub drops_per_second_max: u32,
 }
 
 impl Default for Config {
@@ -54,7 +77,35 @@ impl Default for Config {
             shared_handovers_max: 5,
             wills_per_second: 1000,
             delay_seconds_max: 366 * 24 * 3600,
+            topic_levels_max: TOPIC_LEVELS_MAX,
+            memory_max_bytes: 0,
+            memory_stop_accepting_percent: 80,
+            memory_stop_reading_percent: 88,
+            memory_shed_percent: 95,
+            memory_hold_seconds_max: 10,
+            slow_subscribers_max: 10,
             sys_interval_seconds: 10,
+            drops_per_second_max: 20,
         }
+    }
+}
+
+impl Config {
+    /// Whether a topic or filter is not deeper than configured.
+    pub fn allows_depth(&self, name: &str) -> bool {
+        self.topic_levels_max >= TOPIC_LEVELS_MAX
+            || name.bytes().filter(|byte| *byte == b'/').count() < self.topic_levels_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_as_deep_as_configured() {
+        let config = Config { topic_levels_max: 3, ..Config::default() };
+        assert!(config.allows_depth("a/b/c") && config.allows_depth("//"));
+        assert!(!config.allows_depth("a/b/c/d") && !config.allows_depth("///"));
     }
 }

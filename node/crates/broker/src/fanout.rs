@@ -12,7 +12,7 @@ use weir_store::Delivery;
 
 use crate::broker::Broker;
 use crate::form::{FormId, Marks, Publish};
-use crate::ledger::Loss;
+use crate::ledger::{Loss, Tally};
 use crate::outbox::{self, Live, RunFrames};
 use crate::routes::{Matched, Target};
 use crate::session::Session;
@@ -69,13 +69,15 @@ impl Encoded {
 pub struct Run {
     matched: Option<Arc<Matched>>,
     publisher: Option<Arc<Session>>,
+    /// The topic of all its messages.
+    topic: String,
     /// One per form in use; the vectors are kept from run to run.
     encoded: Vec<Encoded>,
     in_use: usize,
     /// For each target its place in `encoded`.
     places: Vec<u32>,
     messages: u64,
-    /// QoS 1 and 2 messages of the run.
+    /// Its messages, when they are of QoS 1 and 2: a run has either those or QoS 0.
     copies: Vec<Arc<Message>>,
 }
 
@@ -84,9 +86,11 @@ impl Run {
         self.messages == 0
     }
 
-    /// Whether a message for `matched` may join what is gathered.
-    pub fn takes(&self, matched: &Arc<Matched>) -> bool {
-        self.messages == 0 || self.matched.as_ref().is_some_and(|mine| Arc::ptr_eq(mine, matched))
+    /// Whether a message of this QoS for `matched` may join what is gathered.
+    pub fn takes(&self, matched: &Arc<Matched>, qos: Qos) -> bool {
+        let same_lane = self.copies.is_empty() == (qos == Qos::AtMostOnce);
+        let same = |mine: &Arc<Matched>| Arc::ptr_eq(mine, matched) && same_lane;
+        self.messages == 0 || self.matched.as_ref().is_some_and(same)
     }
 
     /// Whether it should be pushed before more is added.
@@ -94,7 +98,7 @@ impl Run {
         self.encoded[..self.in_use].iter().any(|e| e.frames.len() >= RUN_BYTES) || self.copies.len() >= 256
     }
 
-    /// Adds a message; `message` when it is QoS 1 or 2. Returns how many copies it makes.
+    /// Adds a message; `message` when it is QoS 1 or 2.
     pub fn add(
         &mut self,
         broker: &Broker,
@@ -104,7 +108,7 @@ impl Run {
         message: Option<Arc<Message>>,
     ) {
         if self.messages == 0 {
-            self.start(matched, publisher);
+            self.start(matched, publisher, publish.topic);
         }
         for encoded in &mut self.encoded[..self.in_use] {
             let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids };
@@ -114,7 +118,9 @@ impl Run {
         self.messages += 1;
     }
 
-    fn start(&mut self, matched: &Arc<Matched>, publisher: &Arc<Session>) {
+    fn start(&mut self, matched: &Arc<Matched>, publisher: &Arc<Session>, topic: &str) {
+        self.topic.clear();
+        self.topic.push_str(topic);
         self.matched = Some(matched.clone());
         self.publisher = Some(publisher.clone());
         self.in_use = 0;
@@ -152,23 +158,27 @@ impl Run {
         matched.targets.iter().find(presses).map(|target| target.session.clone())
     }
 
-    /// Gives the run to all its receivers and empties it. Returns the number of copies.
-    pub fn push(&mut self, broker: &Broker) -> u64 {
-        let (Some(matched), publisher) = (self.matched.take(), self.publisher.take()) else { return 0 };
-        let mut copies = 0;
+    /// Gives the run to all its receivers and empties it.
+    pub fn push(&mut self, broker: &Broker, tally: &mut Tally) {
+        let (Some(matched), publisher) = (self.matched.take(), self.publisher.take()) else { return };
+        let mut copies = self.messages * matched.denied;
+        broker.ledger().lost(Loss::Denied, copies);
         self.encoded[..self.in_use].iter_mut().for_each(|e| e.share(matched.targets.len()));
         for (target, place) in matched.targets.iter().zip(&self.places) {
             let Some(target) = target.for_publisher(publisher.as_ref()) else { continue };
             let Some(encoded) = self.encoded.get(*place as usize) else { continue };
             copies += self.messages;
             if !target.session.is_online() || target.session.form() != encoded.key.form {
-                broker.ledger().lost(Loss::Offline, self.messages);
+                let client = target.session.client_id();
+                broker.ledger().lost_by(client, &self.topic, Loss::Offline, self.messages);
             } else if self.copies.is_empty() || target.qos == Qos::AtMostOnce {
-                push_frames(broker, &target.session, encoded, self.messages);
+                self.push_frames(broker, &target.session, encoded);
             } else {
                 self.push_copies(broker, target);
             }
         }
+        tally.matched += copies;
+        tally.unmatched += if copies == 0 { self.messages } else { 0 };
         self.messages = 0;
         self.copies.clear();
         for encoded in &mut self.encoded {
@@ -176,21 +186,33 @@ impl Run {
             encoded.shared = None;
         }
         self.encoded.truncate(64);
-        copies
+    }
+
+    fn push_frames(&self, broker: &Broker, session: &Arc<Session>, encoded: &Encoded) {
+        let run = outbox::Run {
+            form: broker.form(encoded.key.form),
+            frames: encoded.as_run(),
+            messages: self.messages,
+            client: session.client_id(),
+            topic: &self.topic,
+        };
+        if let RunFrames::Copy(frames) = run.frames {
+            broker.pressure().grew(frames.len());
+        }
+        session.outbox.push_frames(&run, broker.limits(), broker.ledger());
     }
 
     fn push_copies(&self, broker: &Broker, target: &Target) {
         for message in &self.copies {
             let delivery = delivery(message, target, None);
-            let live = Live { delivery, number: None, claim: None };
-            target.session.outbox.push_copy(live, broker.limits(), broker.ledger());
+            push_copy(broker, &target.session, Live { delivery, number: None, claim: None });
         }
     }
 }
 
-fn push_frames(broker: &Broker, session: &Arc<Session>, encoded: &Encoded, messages: u64) {
-    let run = outbox::Run { form: broker.form(session.form()), frames: encoded.as_run(), messages };
-    session.outbox.push_frames(&run, broker.limits(), broker.ledger());
+/// Puts a copy that wants a packet id in the outbox of a receiver.
+pub fn push_copy(broker: &Broker, session: &Session, live: Live) {
+    session.outbox.push_copy(session.client_id(), live, broker.limits(), broker.ledger());
 }
 
 /// The copy a receiver is owed (MQTT-3.3.1-12: RETAIN only as published, where asked).
@@ -212,7 +234,8 @@ pub fn deliver(
     publisher: Option<&Arc<Session>>,
 ) -> u64 {
     let mut frames = Frames::default();
-    let mut copies = 0;
+    let mut copies = matched.denied;
+    broker.ledger().lost(Loss::Denied, copies);
     for target in &matched.targets {
         let Some(target) = target.for_publisher(publisher) else { continue };
         let delivery = delivery(message, target, None);
@@ -234,16 +257,16 @@ pub struct Frames {
 impl Frames {
     /// Puts one copy in the outbox of a receiver.
     pub fn push(&mut self, broker: &Broker, session: &Arc<Session>, delivery: Delivery) {
+        let topic = delivery.message.topic.clone();
         if !session.is_online() {
-            broker.ledger().lost(Loss::Offline, 1);
+            broker.ledger().lost_by(session.client_id(), &topic, Loss::Offline, 1);
         } else if delivery.qos > Qos::AtMostOnce {
-            let live = Live { delivery, number: None, claim: None };
-            session.outbox.push_copy(live, broker.limits(), broker.ledger());
+            push_copy(broker, session, Live { delivery, number: None, claim: None });
         } else {
             let form = broker.form(session.form());
             let frame = self.frame(broker, session.form(), &delivery);
             let frames = if frame.len() < 1024 { RunFrames::Copy(frame) } else { RunFrames::Share(frame) };
-            let run = outbox::Run { form, frames, messages: 1 };
+            let run = outbox::Run { form, frames, messages: 1, client: session.client_id(), topic: &topic };
             session.outbox.push_frames(&run, broker.limits(), broker.ledger());
         }
     }

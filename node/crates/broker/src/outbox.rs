@@ -4,23 +4,28 @@
 //! `outbox_bytes_max` the oldest go and are counted. Copies are QoS 1 and 2 deliveries that the
 //! connection numbers and encodes itself when its window has room; when they grow beyond
 //! `outbox_messages_max` a clean session is told to end and a persistent one to read its queue.
-//! An idle outbox holds no heap memory.
+//! An idle outbox holds no heap memory; one without a connection takes nothing.
 
 mod lanes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use weir_store::Delivery;
 
 use crate::clock;
+use crate::form::Form;
 use crate::ledger::{Ledger, Loss};
 use crate::share::Group;
 use lanes::Lanes;
-pub use lanes::{Chunk, Run, RunFrames, Taken};
+pub use lanes::{Chunk, Most, Run, RunFrames, Taken};
+
+/// Bytes of frames a connection takes at once: what it has taken can no longer be dropped.
+const TAKE_BYTES: usize = 256 << 10;
 
 /// What rings at a connection beside messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,13 @@ pub struct Live {
     pub claim: Option<Claim>,
 }
 
+impl Live {
+    /// Whether it lies in a queue of the store as well: this copy then only saves a read.
+    pub fn is_stored(&self) -> bool {
+        self.number.is_some() || self.claim.as_ref().is_some_and(|claim| claim.number.is_some())
+    }
+}
+
 /// A shared message held by one member until it is acknowledged.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -67,6 +79,8 @@ pub struct Claim {
 struct Sleeper {
     connection: u64,
     waker: Option<Waker>,
+    /// Told when its socket has been read to the end, or it is gone.
+    read_out: Option<oneshot::Sender<()>>,
 }
 
 /// Bounds of an outbox, from the broker's config.
@@ -95,6 +109,10 @@ pub struct Outbox {
     /// When the socket last took bytes, or the outbox began to fill ([`clock::now_ms`]).
     progress_ms: AtomicU64,
     bells: AtomicU8,
+    /// Copies it has dropped since somebody last asked.
+    dropped: AtomicU32,
+    /// Whether somebody waits for the socket to be read to the end.
+    asked: AtomicBool,
 }
 
 impl Default for Outbox {
@@ -105,6 +123,8 @@ impl Default for Outbox {
             bytes: AtomicUsize::new(0),
             progress_ms: AtomicU64::new(0),
             bells: AtomicU8::new(0),
+            dropped: AtomicU32::new(0),
+            asked: AtomicBool::new(false),
         }
     }
 }
@@ -113,47 +133,82 @@ impl Outbox {
     /// Appends encoded QoS 0 frames. Full: the oldest frames go first.
     pub fn push_frames(&self, run: &Run<'_>, limits: &Limits, ledger: &Ledger) {
         let mut lanes = self.lanes.lock();
+        if !lanes.open {
+            drop(lanes);
+            return ledger.lost_by(run.client, run.topic, Loss::Offline, run.messages);
+        }
         // Copies may wait for the client's answers; frames go past them.
         let was_idle = lanes.frame_bytes == 0;
         let new_bytes = run.frames.len();
         let dropped = lanes.make_room(new_bytes, limits.bytes_max, run.form);
         if new_bytes > limits.bytes_max {
             drop(lanes);
-            ledger.lost(Loss::OutboxFull, dropped + run.messages);
-            return;
+            self.note_dropped(dropped + run.messages);
+            return ledger.lost_by(run.client, run.topic, Loss::OutboxFull, dropped + run.messages);
         }
-        lanes.append(run.frames);
+        lanes.append(run.frames, run.messages);
         lanes.frame_bytes += new_bytes;
         lanes.frame_messages += run.messages;
         self.pushed(lanes, was_idle);
-        ledger.lost(Loss::OutboxFull, dropped);
+        self.note_dropped(dropped);
+        ledger.lost_by(run.client, run.topic, Loss::OutboxFull, dropped);
     }
 
-    /// Appends a copy that wants a packet id. `stored`: it lies in the session's queue as well.
-    pub fn push_copy(&self, live: Live, limits: &Limits, ledger: &Ledger) {
+    /// Appends a copy for `client` that wants a packet id.
+    pub fn push_copy(&self, client: &Arc<str>, live: Live, limits: &Limits, ledger: &Ledger) {
         let mut lanes = self.lanes.lock();
         let was_idle = lanes.is_empty();
         let full = lanes.copies.len() >= limits.messages_max || lanes.copy_bytes >= limits.bytes_max;
-        if full {
+        if full || !lanes.open {
             lanes.behind |= live.number.is_some();
+            let loss = if lanes.open { Loss::Overrun } else { Loss::Offline };
             drop(lanes);
-            return self.refuse_copy(&live, ledger);
+            return self.refuse_copy(client, &live, loss, ledger);
         }
         lanes.copy_bytes += limits.copy_bytes(&live);
         lanes.copies.push_back(live);
         self.pushed(lanes, was_idle);
     }
 
-    /// The lane is full. What lies in a stored queue stays there; else a clean session has to end.
-    fn refuse_copy(&self, live: &Live, ledger: &Ledger) {
-        let left_in_group = live.claim.as_ref().and_then(|claim| Some((&claim.group, claim.number?)));
-        match (live.number, left_in_group) {
-            (Some(_), _) => {}
-            (None, Some((group, number))) => group.leave_in_queue(number),
-            (None, None) => {
-                ledger.lost(Loss::Overrun, 1);
-                self.ring(Bell::Overrun);
-            }
+    /// The lane is full, or nobody is there. What lies in a stored queue stays there; else it is lost,
+    /// and a clean session that does not answer has to end.
+    fn refuse_copy(&self, client: &Arc<str>, live: &Live, loss: Loss, ledger: &Ledger) {
+        if live.number.is_some() {
+            return;
+        }
+        if let Some(claim) = &live.claim
+            && let Some(number) = claim.number
+        {
+            return claim.group.leave_in_queue(number);
+        }
+        ledger.lost_by(client, &live.delivery.message.topic, loss, 1);
+        if loss == Loss::Overrun {
+            self.note_dropped(1);
+            self.ring(Bell::Overrun);
+        }
+    }
+
+    /// Copies in here that lie in no store: what the ledger counts as waiting.
+    pub fn waiting(&self) -> u64 {
+        if self.bytes.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let lanes = self.lanes.lock();
+        let unstored = lanes.copies.iter().filter(|live| !live.is_stored()).count();
+        lanes.frame_messages + unstored as u64
+    }
+
+    fn note_dropped(&self, copies: u64) {
+        if copies > 0 {
+            self.dropped.fetch_add(u32::try_from(copies).unwrap_or(u32::MAX), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies it has dropped since the last call.
+    pub(crate) fn take_dropped(&self) -> u32 {
+        match self.dropped.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.dropped.swap(0, Ordering::Relaxed),
         }
     }
 
@@ -189,19 +244,43 @@ impl Outbox {
         true
     }
 
-    /// Takes all frames; publishers that waited are woken when both lanes are low.
+    /// Takes waiting frames, about [`TAKE_BYTES`]; publishers that waited are woken when both lanes are low.
     pub fn take_frames(&self, limits: &Limits) -> Taken {
         if self.bytes.load(Ordering::Relaxed) == 0 {
             return Taken::default();
         }
         let mut lanes = self.lanes.lock();
-        let taken = Taken {
-            chunks: std::mem::take(&mut lanes.frames),
-            messages: std::mem::take(&mut lanes.frame_messages),
-            bytes: std::mem::take(&mut lanes.frame_bytes),
-        };
+        let taken = lanes.take_chunks(TAKE_BYTES);
         self.taken(lanes, limits);
         taken
+    }
+
+    /// The same for a connection whose pace allows so much now.
+    pub fn take_frames_within(&self, most: Most, form: &'static dyn Form, limits: &Limits) -> Taken {
+        let mut lanes = self.lanes.lock();
+        let taken = lanes.take_frames(most, form);
+        self.taken(lanes, limits);
+        taken
+    }
+
+    /// Drops all waiting frames, for lack of memory.
+    pub(crate) fn shed(&self) -> Taken {
+        let mut lanes = self.lanes.lock();
+        let taken = lanes.take_chunks(usize::MAX);
+        self.bytes.store(lanes.copy_bytes, Ordering::Relaxed);
+        self.note_dropped(taken.messages);
+        taken
+    }
+
+    /// Bytes in both lanes.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether something waits and the socket has taken nothing for long.
+    pub(crate) fn is_stalled(&self, limits: &Limits) -> bool {
+        let idle_ms = clock::now_ms().saturating_sub(self.progress_ms.load(Ordering::Relaxed));
+        self.waiting_bytes() > 0 && idle_ms >= limits.stalled_ms
     }
 
     /// Takes up to `max` copies in order.
@@ -256,6 +335,33 @@ impl Outbox {
         }
     }
 
+    /// Has a connection read what has come for it. The answer comes when its socket holds nothing more,
+    /// or it may read no further for now, or has ended. One asker at a time; an earlier one goes on.
+    pub fn ask_to_read_out(&self, connection: u64) -> Option<oneshot::Receiver<()>> {
+        let (tell, told) = oneshot::channel();
+        let mut sleeper = self.sleeper.lock();
+        if sleeper.connection != connection {
+            return None;
+        }
+        sleeper.read_out = Some(tell);
+        drop(sleeper);
+        self.asked.store(true, Ordering::Release);
+        self.wake();
+        Some(told)
+    }
+
+    /// A connection has read what there was.
+    #[inline]
+    pub fn has_read_out(&self, connection: u64) {
+        if self.asked.load(Ordering::Acquire) {
+            let mut sleeper = self.sleeper.lock();
+            if sleeper.connection == connection {
+                sleeper.read_out = None;
+                self.asked.store(false, Ordering::Release);
+            }
+        }
+    }
+
     fn wake(&self) {
         let waker = self.sleeper.lock().waker.take();
         if let Some(waker) = waker {
@@ -283,12 +389,15 @@ impl Outbox {
     pub fn clear(&self, connection: u64) -> (u64, Vec<Live>) {
         let mut lanes = self.lanes.lock();
         let old = std::mem::take(&mut *lanes);
+        lanes.open = connection != 0;
         self.bytes.store(0, Ordering::Relaxed);
         self.bells.store(0, Ordering::Release);
         drop(lanes);
         old.waiting.into_iter().for_each(Waker::wake);
         self.wake();
-        self.sleeper.lock().connection = connection;
+        let mut sleeper = self.sleeper.lock();
+        sleeper.connection = connection;
+        sleeper.read_out = None;
         (old.frame_messages, old.copies.into())
     }
 }
@@ -296,7 +405,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::form::{Form, Marks, Publish};
+    use crate::form::{Marks, Publish};
     use bytes::Bytes;
     use smallvec::SmallVec;
     use weir_model::{Message, Qos, Topic};
@@ -314,6 +423,17 @@ mod tests {
     }
     static LENGTHS: Lengths = Lengths;
 
+    /// An outbox of connection 1, and a ledger.
+    fn opened() -> (Outbox, Ledger) {
+        let outbox = Outbox::default();
+        outbox.clear(1);
+        (outbox, Ledger::default())
+    }
+
+    fn push_copy(outbox: &Outbox, number: Option<u64>, ledger: &Ledger) {
+        outbox.push_copy(&Arc::from("c"), copy(number), &limits(), ledger);
+    }
+
     fn limits() -> Limits {
         Limits { bytes_max: 30, bytes_high: 20, messages_max: 2, stalled_ms: 100 }
     }
@@ -329,7 +449,9 @@ mod tests {
             properties: None,
         };
         LENGTHS.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[] });
-        let run = Run { form: &LENGTHS, frames: RunFrames::Copy(&frames), messages: 1 };
+        let client = Arc::from("c");
+        let frames = RunFrames::Copy(&frames);
+        let run = Run { form: &LENGTHS, frames, messages: 1, client: &client, topic: "t" };
         outbox.push_frames(&run, &limits(), ledger);
     }
 
@@ -354,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_full_outbox_drops_the_oldest_qos0_first() {
-        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        let (outbox, ledger) = opened();
         for n in 0..8u8 {
             push(&outbox, &[n; 7], &ledger);
         }
@@ -367,7 +489,7 @@ mod tests {
 
     #[test]
     fn a_frame_larger_than_the_outbox_is_counted_and_not_kept() {
-        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        let (outbox, ledger) = opened();
         push(&outbox, &[1; 100], &ledger);
         assert_eq!(outbox.take_frames(&limits()).messages, 0);
         assert_eq!(ledger.dropped(Loss::OutboxFull), 1);
@@ -375,13 +497,13 @@ mod tests {
 
     #[test]
     fn too_many_copies_end_a_clean_session_and_leave_a_persistent_one_behind() {
-        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        let (outbox, ledger) = opened();
         for n in 1..=3 {
-            outbox.push_copy(copy(Some(n)), &limits(), &ledger);
+            push_copy(&outbox, Some(n), &ledger);
         }
         assert!(outbox.take_behind());
         assert!(!outbox.heard(Bell::Overrun));
-        outbox.push_copy(copy(None), &limits(), &ledger);
+        push_copy(&outbox, None, &ledger);
         assert!(outbox.heard(Bell::Overrun));
         assert_eq!(ledger.dropped(Loss::Overrun), 1);
     }
@@ -394,19 +516,64 @@ mod tests {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+        let (outbox, ledger) = opened();
         let woken = Arc::new(Count(AtomicUsize::new(0)));
-        outbox.push_copy(copy(None), &limits(), &ledger);
-        outbox.register(0, &Context::from_waker(&woken.clone().into()));
+        push_copy(&outbox, None, &ledger);
+        outbox.register(1, &Context::from_waker(&woken.clone().into()));
         push(&outbox, b"x", &ledger);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]
-    fn an_emptied_outbox_holds_no_memory() {
-        let (outbox, ledger) = (Outbox::default(), Ledger::default());
+    fn a_paced_connection_takes_whole_frames_in_order_and_leaves_the_rest() {
+        let (outbox, ledger) = opened();
+        for n in 0..3u8 {
+            push(&outbox, &[n; 4], &ledger);
+        }
+        let take = |messages, bytes| {
+            let taken = outbox.take_frames_within(Most { messages, bytes }, &LENGTHS, &limits());
+            let bytes: Vec<u8> = taken.chunks.iter().flat_map(|c| c.bytes().to_vec()).collect();
+            (taken.messages, bytes)
+        };
+        assert_eq!(take(0, 100), (0, vec![]));
+        assert_eq!(take(1, 100), (1, vec![5, 0, 0, 0, 0]));
+        assert_eq!(take(9, 1), (1, vec![5, 1, 1, 1, 1]));
+        assert_eq!(outbox.take_frames(&limits()).messages, 1);
+        assert_eq!(outbox.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_shed_is_the_waiting_qos0_alone() {
+        let (outbox, ledger) = opened();
+        push(&outbox, &[1; 4], &ledger);
+        push_copy(&outbox, Some(1), &ledger);
+        let gone = outbox.shed();
+        assert_eq!((gone.messages, gone.bytes), (1, 5));
+        let mut copies = Vec::new();
+        outbox.take_copies(10, &limits(), &mut copies);
+        assert_eq!((copies.len(), outbox.take_frames(&limits()).messages), (1, 0));
+    }
+
+    #[test]
+    fn an_outbox_without_a_connection_takes_nothing_and_counts_it() {
+        let (outbox, ledger) = opened();
         push(&outbox, b"x", &ledger);
-        outbox.push_copy(copy(None), &limits(), &ledger);
+        push_copy(&outbox, None, &ledger);
+        push_copy(&outbox, Some(1), &ledger);
+        assert_eq!(outbox.waiting(), 2, "what lies in the store is none of the ledger's");
+        assert_eq!(outbox.clear(0).0, 1);
+        push(&outbox, b"x", &ledger);
+        push_copy(&outbox, None, &ledger);
+        push_copy(&outbox, Some(2), &ledger);
+        assert_eq!((outbox.waiting(), ledger.dropped(Loss::Offline)), (0, 2));
+        assert!(!outbox.heard(Bell::Overrun));
+    }
+
+    #[test]
+    fn an_emptied_outbox_holds_no_memory() {
+        let (outbox, ledger) = opened();
+        push(&outbox, b"x", &ledger);
+        push_copy(&outbox, None, &ledger);
         let mut copies = Vec::new();
         outbox.take_frames(&limits());
         outbox.take_copies(10, &limits(), &mut copies);

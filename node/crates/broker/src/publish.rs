@@ -9,26 +9,29 @@ pub mod cache;
 mod commit;
 pub mod internal;
 mod line;
+mod long;
 pub mod plan;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use weir_access::Action;
-use weir_model::{Principal, Qos, Reason};
+use weir_access::Identity;
+use weir_model::{Filter, Principal, Qos, Reason};
 use weir_store::{Fence, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
 use crate::clock;
+use crate::explain;
 use crate::fanout::Run;
 use crate::form::Publish;
 use crate::ledger::Tally;
 use crate::realm::Realm;
 use crate::routes::Matched;
 use crate::session::Session;
-use cache::Cache;
+use cache::{Cache, Miss};
 pub use commit::Commit;
 use line::{Stage, Waiting};
+pub use long::LongMatch;
 
 /// How a publish wants to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,8 @@ pub enum Verdict {
     /// [`Publisher::completed`] will say.
     Waiting,
     Refused(Reason),
-    /// Not taken: [`Publisher::push`] must come first, when [`Publisher::pressed_by`] allows. Offer it again.
+    /// Not taken: what [`Publisher::long_match`] says must come first if it says something, else
+    /// [`Publisher::push`], when [`Publisher::pressed_by`] allows. Offer it again.
     Hold,
     /// The outcome is unknown: end the connection without an answer.
     Lost,
@@ -78,6 +82,11 @@ struct Active {
     line_bytes: usize,
     /// How many in the line are [`Stage::Noting`].
     noting: usize,
+    /// Messages in the line, and how many of them the ledger knows of.
+    messages: u64,
+    settled: u64,
+    /// It was taken over from a publisher whose task has panicked.
+    salvaged: bool,
 }
 
 impl Publisher {
@@ -97,9 +106,13 @@ impl Publisher {
         let line_empty = active.line.is_empty();
         let hit = match active.cache.find(&self.realm.routes, &self.broker, &self.principal, &publish) {
             Ok(hit) => hit,
-            Err(reason) => {
+            Err(Miss::Long) => return Verdict::Hold,
+            Err(Miss::Refused(reason)) => {
                 self.tally.receive(publish.payload.len());
-                self.tally.refused += 1;
+                if publish.topic == explain::TOPIC {
+                    return self.explain(&publish);
+                }
+                self.broker.ledger().refuse(reason.into());
                 return Verdict::Refused(reason);
             }
         };
@@ -109,11 +122,11 @@ impl Publisher {
             || (publish.qos == Qos::ExactlyOnce && self.fence.is_some())
             || publish.topic.starts_with(plan::DELAYED);
         let slow = kept || !line_empty || !matched.groups.is_empty();
-        if slow || !active.run.takes(matched) || active.run.is_full() {
+        if slow || !active.run.takes(matched, publish.qos) || active.run.is_full() {
             if active.run.pressed_by(self.broker.limits()).is_some() {
                 return Verdict::Hold;
             }
-            self.tally.matched += active.run.push(&self.broker);
+            active.run.push(&self.broker, &mut self.tally);
         }
         self.tally.receive(publish.payload.len());
         if slow {
@@ -143,13 +156,14 @@ impl Publisher {
         let (topic, due) = match plan::target(publish.topic, now, self.broker.config().delay_seconds_max) {
             Ok(found) => found,
             Err(reason) => {
-                self.tally.refused += 1;
+                self.broker.ledger().refuse(reason.into());
                 return Verdict::Refused(reason);
             }
         };
         let topic_text = topic.clone();
         let publish = Publish { topic: &topic_text, ..publish };
         let message = publish.to_message(topic, now);
+        let bytes = message.size_bytes();
         let stage = match (self.fence, answering) {
             (Some(fence), Answering::Pubrec(packet_id)) => {
                 let op = SessionOp::Receive { fence, packet_id };
@@ -159,9 +173,9 @@ impl Publisher {
             _ => Stage::Turn { message },
         };
         let active = self.active.get_or_insert_default();
-        let bytes = publish.topic.len() + publish.payload.len();
         active.line_bytes += bytes;
         active.noting += usize::from(matches!(stage, Stage::Noting { .. }));
+        active.messages += 1;
         active.line.push_back(Waiting { answering, bytes, stage, matched: Some(matched) });
         if active.line.len() > 1 {
             return Verdict::Waiting;
@@ -201,8 +215,19 @@ impl Publisher {
         if let Some(active) = &mut self.active
             && !active.run.is_empty()
         {
-            self.tally.matched += active.run.push(&self.broker);
+            active.run.push(&self.broker, &mut self.tally);
         }
+    }
+
+    /// The match a held publish waits for, to be made while this connection does other things;
+    /// [`Publisher::matched`] takes what comes of it, and then the publish is to be offered again.
+    pub fn long_match(&mut self) -> Option<impl Future<Output = LongMatch> + Send + use<>> {
+        let topic = self.active.as_mut()?.cache.wanted()?;
+        Some(long::find(self.broker.clone(), self.realm.clone(), topic))
+    }
+
+    pub fn matched(&mut self, made: LongMatch) {
+        self.active.get_or_insert_default().cache.made(made);
     }
 
     /// A receiver to wait for before [`Publisher::push`], and before more is read.
@@ -229,6 +254,9 @@ impl Publisher {
     pub fn settle(&mut self) {
         let ledger = self.broker.ledger();
         ledger.settle(&mut self.tally);
+        if let Some(active) = &mut self.active {
+            active.settle(ledger);
+        }
     }
 
     /// The connection is over: what is in the line is still owed to its receivers.
@@ -260,9 +288,18 @@ impl Publisher {
         }
     }
 
-    /// Whether this principal may subscribe to a filter.
-    pub fn may_subscribe(&self, filter: &str, qos: Qos) -> bool {
-        self.broker.access().may(&self.principal, Action::Subscribe { filter, qos })
+    /// The highest QoS this principal may subscribe to a filter with; `None` = not at all.
+    pub fn subscribe_right(&self, filter: &Filter) -> Option<Qos> {
+        self.broker.access().subscribe_right(&self.principal, filter)
+    }
+
+    /// The client has proved anew who it is.
+    pub fn set_identity(&mut self, identity: &Arc<Identity>) {
+        self.principal = identity.principal.clone();
+        self.session.set_identity(identity.clone());
+        if let Some(active) = &mut self.active {
+            active.cache = Cache::default();
+        }
     }
 }
 

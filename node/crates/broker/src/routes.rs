@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::RwLock;
+use weir_access::Access;
 use weir_model::Filter;
 use weir_store::SubscriptionOptions;
 
@@ -24,6 +25,9 @@ use trie::Trie;
 
 /// Parts of the exact table, each with its own lock and generation.
 pub const PARTS: usize = 64;
+
+/// Nodes of the trie a match passes quickly: within about half a millisecond.
+const NODES_MAX: usize = 4096;
 
 #[derive(Default)]
 struct Part {
@@ -106,15 +110,25 @@ impl Routes {
         part.table.read().get(filter.pattern()).and_then(find)
     }
 
-    /// Everybody who wants `topic`, each session once.
-    pub fn find(&self, topic: &str) -> Matched {
+    /// Everybody who wants `topic` and may have it, each session once.
+    pub fn find(&self, topic: &str, access: &Access) -> Matched {
+        self.find_within(topic, access, usize::MAX).expect("there is no bound")
+    }
+
+    /// The same, unless it would take long: then `None`, to be made where nobody waits for the thread.
+    pub fn find_quickly(&self, topic: &str, access: &Access) -> Option<Matched> {
+        self.find_within(topic, access, NODES_MAX)
+    }
+
+    fn find_within(&self, topic: &str, access: &Access, nodes_max: usize) -> Option<Matched> {
+        let version = access.version();
         let generations = self.generations(topic);
         let mut found = matched::Collector::default();
         if let Some(members) = self.exact[generations.part].table.read().get(topic) {
             found.add(members);
         }
-        self.wildcards.read().visit(topic, &mut |members| found.add(members));
-        found.finish(generations)
+        let whole = self.wildcards.read().visit(topic, nodes_max, &mut |members| found.add(members));
+        whole.then(|| found.finish(generations, version, &|session| session.may_receive(access, topic)))
     }
 
     /// Whether a match is still what [`Routes::find`] would say.
@@ -187,7 +201,7 @@ mod tests {
             let filter = Filter::new(filter).unwrap();
             routes.insert(&filter, &session, options(Qos::from_bits(qos).unwrap(), id), false);
         }
-        let matched = routes.find("a/b");
+        let matched = routes.find("a/b", &Access::open());
         assert_eq!(matched.targets.len(), 1);
         assert_eq!(matched.targets[0].qos, Qos::ExactlyOnce);
         let mut ids = matched.targets[0].subscription_ids.to_vec();
@@ -198,11 +212,11 @@ mod tests {
     #[test]
     fn a_match_is_current_until_somebody_subscribes_near_it() {
         let (routes, session) = (Routes::default(), session("a"));
-        let matched = routes.find("a/b");
+        let matched = routes.find("a/b", &Access::open());
         assert!(routes.is_current(matched.generations));
         routes.insert(&Filter::new("a/b").unwrap(), &session, SubscriptionOptions::default(), false);
         assert!(!routes.is_current(matched.generations));
-        let matched = routes.find("a/b");
+        let matched = routes.find("a/b", &Access::open());
         routes.insert(&Filter::new("x/#").unwrap(), &session, SubscriptionOptions::default(), false);
         assert!(!routes.is_current(matched.generations));
     }
@@ -216,7 +230,7 @@ mod tests {
             .collect();
         routes.rebuild_exact(|_| true, &list);
         routes.rebuild_wildcards(&list);
-        let matched = routes.find("a/b");
+        let matched = routes.find("a/b", &Access::open());
         assert_eq!((matched.targets.len(), matched.groups.len()), (2, 1));
     }
 
@@ -242,7 +256,7 @@ mod tests {
                 .map(|(s, _)| s.key.name.to_string())
                 .collect();
             let mut found: Vec<_> =
-                routes.find(&topic).targets.iter().map(|t| t.session.key.name.to_string()).collect();
+                routes.find(&topic, &Access::open()).targets.iter().map(|t| t.session.key.name.to_string()).collect();
             expected.sort();
             found.sort();
             prop_assert_eq!(found, expected);

@@ -7,19 +7,36 @@
 pub mod directory;
 pub mod intake;
 pub mod shard;
+mod subscriptions;
 pub mod wheel;
 pub mod window;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use weir_access::{Access, Identity};
 use weir_model::Filter;
 use weir_store::{SessionKey, SubscriptionOptions};
 
 use crate::clock;
 use crate::form::FormId;
 use crate::outbox::Outbox;
+use subscriptions::Subscriptions;
+
+/// Where a connection comes from: for logs, and for what only a local one may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub address: IpAddr,
+    pub port: u16,
+    /// The listener's name.
+    pub listener: &'static str,
+    /// Whether that listener is bound to a loopback address.
+    pub local: bool,
+}
 
 /// One client's session, connected or not. A clean session lives as long as its connection.
 pub struct Session {
@@ -33,13 +50,19 @@ pub struct Session {
     last_seen_ms: AtomicU64,
     keep_alive_ms: AtomicU32,
     /// QoS 2 packet ids whose messages this process has fanned out, until they are released.
-    fanned_out: Mutex<Vec<u16>>,
+    fanned_out: Mutex<BTreeSet<u16>>,
     /// The generation of its row in the store, which a clean session has for its will alone.
     pub row: Option<u64>,
     /// Whether its will fires as soon as its connection ends.
     will_at_once: AtomicBool,
+    /// Whether its connection holds a large part of a packet whose rest has not come.
+    half_received: AtomicBool,
+    /// Who has it, or had it last; `None` = restored from the store, and nobody has come for it yet.
+    identity: ArcSwapOption<Identity>,
+    /// Where its connection comes from, or came from last.
+    origin: Mutex<Option<Origin>>,
     /// Its own list, from which routes are made anew when a topic shard was lost.
-    subscriptions: Mutex<Vec<(Filter, SubscriptionOptions)>>,
+    subscriptions: Mutex<Subscriptions>,
 }
 
 impl Session {
@@ -52,15 +75,43 @@ impl Session {
             connection: AtomicU64::new(0),
             last_seen_ms: AtomicU64::new(0),
             keep_alive_ms: AtomicU32::new(0),
-            fanned_out: Mutex::new(Vec::new()),
+            fanned_out: Mutex::default(),
             row,
             will_at_once: AtomicBool::new(false),
-            subscriptions: Mutex::new(Vec::new()),
+            half_received: AtomicBool::new(false),
+            identity: ArcSwapOption::empty(),
+            origin: Mutex::new(None),
+            subscriptions: Mutex::default(),
         })
     }
 
     pub fn client_id(&self) -> &Arc<str> {
         &self.key.name
+    }
+
+    /// Who has it, or had it last.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
+    }
+
+    pub fn set_identity(&self, identity: Arc<Identity>) {
+        self.identity.store(Some(identity));
+    }
+
+    /// Where its connection comes from, or came from last; `None` = nobody has come for it yet.
+    pub fn origin(&self) -> Option<Origin> {
+        *self.origin.lock()
+    }
+
+    pub fn set_origin(&self, origin: Origin) {
+        *self.origin.lock() = Some(origin);
+    }
+
+    /// Whether a message of `topic` may go to whoever has it. Where that is not known yet, it may be
+    /// queued, and is asked again on its way out.
+    pub fn may_receive(&self, access: &Access, topic: &str) -> bool {
+        let identity = self.identity.load();
+        identity.as_ref().is_none_or(|identity| access.may_receive(&identity.principal, topic))
     }
 
     /// Gives the session to a connection; one that had it hears that it has it no more.
@@ -112,15 +163,27 @@ impl Session {
     /// Notes that the message under a QoS 2 packet id was fanned out, or that the id was released.
     pub fn fanned_out(&self, packet_id: u16, done: bool) {
         let mut ids = self.fanned_out.lock();
-        ids.retain(|known| *known != packet_id);
         if done {
-            ids.push(packet_id);
+            ids.insert(packet_id);
+        } else {
+            ids.remove(&packet_id);
         }
     }
 
     /// Whether the message under a QoS 2 packet id was fanned out by this process.
     pub fn was_fanned_out(&self, packet_id: u16) -> bool {
         self.fanned_out.lock().contains(&packet_id)
+    }
+
+    /// Whether its connection holds a large part of a packet whose rest has not come.
+    pub fn has_half_received(&self) -> bool {
+        self.half_received.load(Ordering::Relaxed)
+    }
+
+    pub fn set_half_received(&self, half: bool) {
+        if self.has_half_received() != half {
+            self.half_received.store(half, Ordering::Relaxed);
+        }
     }
 
     pub fn set_will_at_once(&self, at_once: bool) {
@@ -133,40 +196,31 @@ impl Session {
 
     /// Notes a subscription in its own list; returns whether it replaced one.
     pub fn note(&self, filter: &Filter, options: SubscriptionOptions) -> bool {
-        let mut list = self.subscriptions.lock();
-        match list.iter_mut().find(|(known, _)| known == filter) {
-            Some(entry) => {
-                entry.1 = options;
-                true
-            }
-            None => {
-                if list.is_empty() {
-                    list.reserve_exact(1);
-                }
-                list.push((filter.clone(), options));
-                false
-            }
-        }
+        self.subscriptions.lock().insert(filter, options)
     }
 
     /// Takes a subscription off its own list; returns whether it was there.
     pub fn forget(&self, filter: &Filter) -> bool {
-        let mut list = self.subscriptions.lock();
-        let before = list.len();
-        list.retain(|(known, _)| known != filter);
-        list.len() < before
+        self.subscriptions.lock().remove(filter)
     }
 
+    /// All of them, in no order.
     pub fn subscriptions(&self) -> Vec<(Filter, SubscriptionOptions)> {
-        self.subscriptions.lock().clone()
+        self.subscriptions.lock().to_vec()
     }
 
     pub fn subscription_count(&self) -> usize {
         self.subscriptions.lock().len()
     }
 
+    /// How many subscriptions it has, and how many of them are shared.
+    pub fn subscription_counts(&self) -> (usize, usize) {
+        let list = self.subscriptions.lock();
+        (list.len(), list.shared())
+    }
+
     pub fn has(&self, filter: &Filter) -> bool {
-        self.subscriptions.lock().iter().any(|(known, _)| known == filter)
+        self.subscriptions.lock().contains(filter)
     }
 }
 

@@ -77,13 +77,19 @@ impl Group {
         members.is_empty()
     }
 
-    /// The next member with a connection, in turn; a persistent one first if `durable`, and never
-    /// `not` (the one that was just lost).
-    pub fn pick(&self, durable: bool, not: Option<&Arc<Session>>) -> Option<Pick> {
+    /// The next member with a connection that may have the message, in turn; a persistent one first if
+    /// `durable`, and never `not` (the one that was just lost).
+    pub fn pick(
+        &self,
+        durable: bool,
+        not: Option<&Arc<Session>>,
+        may: impl Fn(&Session) -> bool,
+    ) -> Option<Pick> {
         let members = self.members.read();
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         let in_turn = || (0..members.len()).map(|i| &members[(start + i) % members.len()]);
-        let fit = |m: &&Member| m.session.is_online() && not.is_none_or(|not| !Arc::ptr_eq(not, &m.session));
+        let other = |m: &Member| not.is_none_or(|not| !Arc::ptr_eq(not, &m.session));
+        let fit = |m: &&Member| m.session.is_online() && other(m) && may(&m.session);
         let stored = |m: &&Member| m.session.stored.is_some();
         let member = match durable {
             true => in_turn().filter(fit).find(stored).or_else(|| in_turn().find(fit)),
@@ -157,8 +163,9 @@ mod tests {
     fn members_are_picked_in_turn_and_never_offline_ones() {
         let (a, b, c) = (session("a", false, true), session("b", false, false), session("c", false, true));
         let group = group(&[&a, &b, &c]);
-        let picked: Vec<_> =
-            (0..6).map(|_| group.pick(false, None).unwrap().session.client_id().to_string()).collect();
+        let picked: Vec<_> = (0..6)
+            .map(|_| group.pick(false, None, |_| true).unwrap().session.client_id().to_string())
+            .collect();
         assert!(!picked.contains(&"b".to_string()));
         assert!(picked.iter().filter(|name| *name == "a").count() >= 2);
         assert!(picked.iter().filter(|name| *name == "c").count() >= 2);
@@ -169,8 +176,8 @@ mod tests {
         let (a, b) = (session("a", false, true), session("b", true, true));
         let group = group(&[&a, &b]);
         for _ in 0..4 {
-            assert_eq!(&**group.pick(true, None).unwrap().session.client_id(), "b");
+            assert_eq!(&**group.pick(true, None, |_| true).unwrap().session.client_id(), "b");
         }
-        assert_eq!(&**group.pick(true, Some(&b)).unwrap().session.client_id(), "a");
+        assert_eq!(&**group.pick(true, Some(&b), |_| true).unwrap().session.client_id(), "a");
     }
 }

@@ -1,5 +1,7 @@
 //! `$SYS`: what the node says about itself on topics, retained in memory only.
 
+pub mod figures;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,51 +10,67 @@ use weir_model::{DEFAULT_REALM, Message, Position, Qos, Topic};
 use crate::broker::Broker;
 use crate::clock;
 use crate::fanout;
-use crate::ledger::Loss;
+use crate::ledger::{Loss, drops};
+use crate::publish::plan::Plan;
+use crate::routes::Matched;
 
-/// Publishes the current figures, in the names that MQTT monitors know.
+/// Publishes the current figures, and who is slow.
 pub(crate) fn publish(broker: &Broker) {
-    let (sessions, connected) = broker.sessions().count();
-    let ledger = broker.ledger();
-    let dropped: u64 = Loss::ALL.iter().map(|loss| ledger.dropped(*loss)).sum();
-    let retained = broker.realm(&DEFAULT_REALM.into()).map_or(0, |realm| realm.retained.len());
-    let figures = [
-        ("broker/version", concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned()),
-        ("broker/uptime", format!("{} seconds", broker.uptime().as_secs())),
-        ("broker/clients/connected", connected.to_string()),
-        ("broker/clients/total", sessions.to_string()),
-        ("broker/clients/disconnected", (sessions - connected).to_string()),
-        ("broker/messages/received", ledger.received.get().to_string()),
-        ("broker/messages/sent", ledger.delivered.get().to_string()),
-        ("broker/publish/messages/dropped", dropped.to_string()),
-        ("broker/bytes/received", ledger.received_bytes.get().to_string()),
-        ("broker/bytes/sent", ledger.delivered_bytes.get().to_string()),
-        ("broker/retained messages/count", retained.to_string()),
-    ];
-    for (name, value) in figures {
+    for (name, value) in figures::all(broker) {
         say(broker, &format!("$SYS/{name}"), value);
     }
+    let ranked_max = broker.config().slow_subscribers_max;
+    if ranked_max > 0
+        && let Ok(ranking) = serde_json::to_string(&broker.slow().rank(ranked_max))
+    {
+        say(broker, "$SYS/broker/slow_subscribers", ranking);
+    }
+    let ledger = broker.ledger();
     for loss in Loss::ALL.iter().filter(|loss| ledger.dropped(**loss) > 0) {
-        say(broker, &format!("$SYS/drops/{}", loss.as_str()), ledger.dropped(*loss).to_string());
+        say(broker, &format!("$SYS/broker/drops/{}", loss.as_str()), ledger.dropped(*loss).to_string());
+    }
+}
+
+/// Publishes losses gathered since the last call, at most `events` of them, if somebody watches.
+pub(crate) fn drops(broker: &Broker, events: usize) {
+    let (Some(realm), Ok(topic)) = (broker.realm(&DEFAULT_REALM.into()), Topic::new(drops::TOPIC)) else {
+        return;
+    };
+    let matched = realm.routes.find(&topic, broker.access());
+    let watched = !(matched.targets.is_empty() && matched.groups.is_empty());
+    broker.ledger().drops.watch(watched && broker.config().drops_per_second_max > 0);
+    for event in broker.ledger().drops.take(events) {
+        let Ok(payload) = serde_json::to_vec(&event) else { continue };
+        deliver(broker, &message(&topic, payload, false), &matched);
     }
 }
 
 fn say(broker: &Broker, topic: &str, value: String) {
     let (Some(realm), Ok(topic)) = (broker.realm(&DEFAULT_REALM.into()), Topic::new(topic)) else { return };
-    let message = Arc::new(Message {
-        topic: topic.clone(),
-        payload: Bytes::from(value),
-        qos: Qos::AtMostOnce,
-        retain: true,
-        expires_at: None,
-        properties: None,
-    });
+    let message = message(&topic, value, true);
     let position = Position { epoch: 0, ms: clock::unix().0, seq: 0 };
     realm.retained.apply(&topic, position, Some(&message));
-    let matched = realm.routes.find(&topic);
-    let copies = fanout::deliver(broker, &message, &matched, None);
-    broker.ledger().received.add(1);
-    broker.ledger().accepted.add(1);
-    broker.ledger().matched.add(copies);
-    broker.ledger().unmatched.add(u64::from(copies == 0));
+    deliver(broker, &message, &realm.routes.find(&topic, broker.access()));
+}
+
+fn message(topic: &Topic, payload: impl Into<Bytes>, retain: bool) -> Arc<Message> {
+    Arc::new(Message {
+        topic: topic.clone(),
+        payload: payload.into(),
+        qos: Qos::AtMostOnce,
+        retain,
+        expires_at: None,
+        properties: None,
+    })
+}
+
+/// Through the door like any other, but never through the store.
+fn deliver(broker: &Broker, message: &Arc<Message>, matched: &Matched) {
+    let groups = Plan::groups(broker.access(), message, matched);
+    let copies = fanout::deliver(broker, message, matched, None) + groups.push(broker);
+    let ledger = broker.ledger();
+    ledger.received.add(1);
+    ledger.accepted.add(1);
+    ledger.matched.add(copies);
+    ledger.unmatched.add(u64::from(copies == 0));
 }

@@ -1,5 +1,5 @@
-//! The timers actor: moves the coarse clock and the keep-alive wheels, asks the store what is due,
-//! and publishes `$SYS`.
+//! The timers actor: moves the coarse clock and the keep-alive wheels, looks after memory, asks the
+//! store what is due, and publishes `$SYS`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use weir_store::{Due, Step, TopicOp};
 
 use crate::broker::Broker;
 use crate::clock;
+use crate::pressure::{self, Level};
 use crate::supervisor::{ChildSpec, Slot};
 use crate::sys;
 
@@ -34,6 +35,8 @@ pub struct State {
     ticks: u64,
     ticker: tokio::task::JoinHandle<()>,
     due: Option<tokio::task::JoinHandle<()>>,
+    shedding: Option<tokio::task::JoinHandle<()>>,
+    saying: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for State {
@@ -62,7 +65,7 @@ impl Actor for TimersActor {
                 }
             }
         });
-        Ok(State { broker, ticks: 0, ticker, due: None })
+        Ok(State { broker, ticks: 0, ticker, due: None, shedding: None, saying: None })
     }
 
     async fn handle(
@@ -83,19 +86,45 @@ impl State {
     fn tick(&mut self) {
         clock::tick();
         self.ticks += 1;
+        self.look_after_memory();
         let per_second = self.broker.config().wills_per_second;
         self.broker.wills().refill(per_second.div_ceil(10), per_second.max(1));
         self.broker.sessions().tick();
         if self.ticks.is_multiple_of(10) {
             self.broker.gauge();
         }
+        // As many whole events as this tenth of a second adds.
+        let events = u64::from(self.broker.config().drops_per_second_max);
+        let tenth = self.ticks % 10;
+        sys::drops(&self.broker, (events * (tenth + 1) / 10 - events * tenth / 10) as usize);
         let interval = self.broker.config().sys_interval_seconds;
         if interval > 0 && (self.ticks == 1 || self.ticks.is_multiple_of(interval * 10)) {
-            sys::publish(&self.broker);
+            self.say();
         }
         let idle = self.due.as_ref().is_none_or(|running| running.is_finished());
         if idle && self.ticks.is_multiple_of(DUE_TICKS) {
             self.due = Some(tokio::spawn(run_due(self.broker.clone())));
+        }
+    }
+
+    /// `$SYS` looks at every session: beside the ticks too.
+    fn say(&mut self) {
+        if self.saying.as_ref().is_none_or(|running| running.is_finished()) {
+            let broker = self.broker.clone();
+            self.saying = Some(tokio::task::spawn_blocking(move || sys::publish(&broker)));
+        }
+    }
+
+    /// Looking through all outboxes takes its time: beside the ticks, one round after the other.
+    fn look_after_memory(&mut self) {
+        let level = self.broker.pressure().sample();
+        if level > Level::Normal {
+            self.broker.pressure().give_back();
+        }
+        let idle = self.shedding.as_ref().is_none_or(|running| running.is_finished());
+        if level > Level::Normal && idle {
+            let broker = self.broker.clone();
+            self.shedding = Some(tokio::task::spawn_blocking(move || pressure::shed(&broker, level)));
         }
     }
 }

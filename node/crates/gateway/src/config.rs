@@ -25,6 +25,30 @@ pub struct Config {
     pub retained_page_messages: usize,
     /// Milliseconds a connection that ends may take to write its last bytes.
     pub goodbye_timeout_ms: u64,
+    /// PUBLISH packets a second taken from one connection, with a second's worth at once; beyond, it is
+    /// read no further for a moment. 0 = no limit.
+    pub messages_per_second_in_max: u64,
+    /// Bytes a second read from one connection, with a second's worth at once; beyond, it is read no
+    /// further for a moment. 0 = no limit.
+    pub bytes_per_second_in_max: u64,
+    /// PUBLISH packets a second sent to one connection, with a second's worth at once; beyond, they wait
+    /// in its outbox. 0 = no limit.
+    pub messages_per_second_out_max: u64,
+    /// Bytes a second written to one connection, with a second's worth at once; beyond, they wait in its
+    /// outbox. 0 = no limit.
+    pub bytes_per_second_out_max: u64,
+    /// Connects of one client (user and client id) within `flapping_window_seconds` above which it is
+    /// held off; 0 = never.
+    pub flapping_connects_max: u32,
+    /// Seconds within which the connects of one client are counted.
+    pub flapping_window_seconds: u64,
+    /// Seconds for which a flapping client is answered 0x97 instead of being let in.
+    pub flapping_hold_seconds: u64,
+    /// Failed authentications from one address (IPv6: one /64) within `auth_failures_window_seconds`
+    /// above which credentials from there are not looked at but answered 0x97; 0 = no limit.
+    pub auth_failures_max: u32,
+    /// Seconds within which the failed authentications from one address are counted.
+    pub auth_failures_window_seconds: u64,
 }
 
 impl Default for Config {
@@ -39,6 +63,15 @@ impl Default for Config {
             answer_bytes_max: 256 << 10,
             retained_page_messages: 256,
             goodbye_timeout_ms: 2_000,
+            messages_per_second_in_max: 0,
+            bytes_per_second_in_max: 0,
+            messages_per_second_out_max: 0,
+            bytes_per_second_out_max: 0,
+            flapping_connects_max: 30,
+            flapping_window_seconds: 10,
+            flapping_hold_seconds: 30,
+            auth_failures_max: 100,
+            auth_failures_window_seconds: 60,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -19,6 +19,8 @@ use tokio::time::Sleep;
 use weir_broker::Session;
 use weir_broker::outbox::{Chunk, Limits};
 use weir_net::Stream;
+
+use crate::pace::Pace;
 
 /// What one read takes at most.
 const READ_BYTES: usize = 64 << 10;
@@ -31,6 +33,10 @@ const SLICES: usize = 16;
 
 /// Reads and writes in a row before others on the thread have their turn.
 const ROUNDS: usize = 8;
+
+/// A turn that has taken this long ends, whatever is left to do: what a few bytes may ask for, copies to
+/// thousands or matches among very many filters, is not told by their number.
+const TURN: Duration = Duration::from_millis(1);
 
 /// A publisher waits this long at most before it looks again whether its receiver lives.
 const PRESSED: Duration = Duration::from_millis(20);
@@ -62,6 +68,13 @@ pub trait Channel: Send {
 
     fn limits(&self) -> &Limits;
 
+    /// So many bytes were read.
+    fn read(&mut self, bytes: usize);
+
+    /// Called at each turn while a large part of a packet is here and the rest is not: when memory is
+    /// short its time is limited, or it is held.
+    fn half_received(&mut self);
+
     /// Takes whole frames from the front of `bytes`; answers go to `out`. Returns how many bytes were taken.
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Flow);
 
@@ -74,6 +87,9 @@ pub trait Channel: Send {
     /// Goes on after [`Flow::Work`].
     fn resume(&mut self, work: Work, out: &mut Vec<u8>) -> Flow;
 
+    /// Bytes of answers that may wait before no more is taken.
+    fn answer_bytes_max(&self) -> usize;
+
     /// A receiver that publishing should wait for.
     fn pressed_by(&self) -> Option<Arc<Session>>;
 
@@ -85,6 +101,9 @@ pub trait Channel: Send {
 
     /// Takes the frames that wait in the outbox, as this client wants them.
     fn frames(&mut self) -> VecDeque<Chunk>;
+
+    /// The rates it is held to, if there are any.
+    fn pace(&mut self) -> Option<&mut Pace>;
 
     /// Counts are settled after each turn.
     fn settle(&mut self);
@@ -113,7 +132,6 @@ pub struct Connection<C> {
     again: bool,
     pressed: Option<Box<Pressed>>,
     work: Option<BoxFuture<'static, Work>>,
-    answer_bytes_max: usize,
 }
 
 struct Pressed {
@@ -123,7 +141,7 @@ struct Pressed {
 
 impl<C: Channel> Connection<C> {
     /// `partial`: bytes that came with the handshake.
-    pub fn new(stream: Stream, channel: C, partial: Vec<u8>, answer_bytes_max: usize) -> Connection<C> {
+    pub fn new(stream: Stream, channel: C, partial: Vec<u8>) -> Connection<C> {
         let again = !partial.is_empty();
         Connection {
             stream,
@@ -135,7 +153,6 @@ impl<C: Channel> Connection<C> {
             again,
             pressed: None,
             work: None,
-            answer_bytes_max,
         }
     }
 
@@ -148,7 +165,7 @@ impl<C: Channel> Connection<C> {
     pub async fn finish_writing(&mut self) -> io::Result<()> {
         std::future::poll_fn(|cx| {
             while !(self.out.is_empty() && self.writing.is_empty()) {
-                ready!(self.write_once(cx))?;
+                ready!(self.write_once(cx, usize::MAX))?;
             }
             Pin::new(&mut self.stream).poll_flush(cx)
         })
@@ -156,6 +173,7 @@ impl<C: Channel> Connection<C> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let ends = Instant::now() + TURN;
         for _ in 0..ROUNDS {
             self.channel.session().outbox.register(self.channel.connection(), cx);
             let mut progress = match self.wake(cx) {
@@ -166,13 +184,17 @@ impl<C: Channel> Connection<C> {
                 Ok(wrote) => progress |= wrote,
                 Err(_) => return Poll::Ready(End::Lost),
             }
-            match self.read(cx) {
+            match self.read(cx, ends) {
                 Ok(took) => progress |= took,
                 Err(end) => return Poll::Ready(end),
             }
             if !progress {
+                self.channel.session().outbox.has_read_out(self.channel.connection());
                 self.channel.settle();
                 return Poll::Pending;
+            }
+            if Instant::now() >= ends {
+                break;
             }
         }
         self.channel.settle();
@@ -190,6 +212,9 @@ impl<C: Channel> Connection<C> {
             let flow = self.channel.resume(done, &mut self.out);
             self.follow(flow)?;
             progress = true;
+        }
+        if self.partial.len() > PARTIAL_BYTES && !self.again {
+            self.channel.half_received();
         }
         let flow = self.channel.wake(cx, &mut self.out);
         self.follow(flow)?;
@@ -240,7 +265,11 @@ impl<C: Channel> Connection<C> {
             if self.writing.is_empty() && !self.gather() {
                 break;
             }
-            match self.write_once(cx) {
+            let room = self.channel.pace().map_or(usize::MAX, |pace| pace.write_room());
+            if room == 0 {
+                break;
+            }
+            match self.write_once(cx, room) {
                 Poll::Ready(written) => written?,
                 Poll::Pending => return Ok(wrote),
             }
@@ -272,14 +301,17 @@ impl<C: Channel> Connection<C> {
         !self.writing.is_empty()
     }
 
-    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes `bytes_max` at most.
+    fn write_once(&mut self, cx: &mut Context<'_>, mut bytes_max: usize) -> Poll<io::Result<()>> {
         if self.writing.is_empty() {
             self.writing.push_back(Chunk::copied(std::mem::take(&mut self.out)));
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.writing.len().min(SLICES);
         for (slice, chunk) in slices.iter_mut().zip(&self.writing) {
-            *slice = IoSlice::new(chunk.bytes());
+            let part = bytes_max.min(chunk.bytes().len());
+            *slice = IoSlice::new(&chunk.bytes()[..part]);
+            bytes_max -= part;
         }
         let mut written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]))?;
         if written == 0 {
@@ -287,6 +319,9 @@ impl<C: Channel> Connection<C> {
         }
         self.unflushed = true;
         self.channel.session().outbox.progressed();
+        if let Some(pace) = self.channel.pace() {
+            pace.wrote(written);
+        }
         while written > 0 {
             let Some(first) = self.writing.front_mut() else { break };
             let part = written.min(first.bytes().len());
@@ -306,24 +341,25 @@ impl<C: Channel> Connection<C> {
     fn may_read(&self) -> bool {
         self.work.is_none()
             && self.pressed.is_none()
-            && self.out.len() < self.answer_bytes_max
+            && self.out.len() < self.channel.answer_bytes_max()
             && !self.channel.is_full()
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+    fn read(&mut self, cx: &mut Context<'_>, ends: Instant) -> Result<bool, End> {
         if !self.may_read() {
             return Ok(false);
         }
         if self.again {
             self.again = false;
             let bytes = std::mem::take(&mut self.partial);
-            self.process(&bytes)?;
+            self.process(&bytes, ends)?;
             return Ok(true);
         }
         READ.with_borrow_mut(|buffer| {
             let kept = if self.partial.len() <= PARTIAL_BYTES { self.partial.len() } else { 0 };
             buffer[..kept].copy_from_slice(&self.partial[..kept]);
-            let mut space = ReadBuf::new(&mut buffer[kept..]);
+            let room = self.channel.pace().map_or(READ_BYTES, |pace| pace.read_room().min(READ_BYTES));
+            let mut space = ReadBuf::new(&mut buffer[kept..kept + room]);
             match Pin::new(&mut self.stream).poll_read(cx, &mut space) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Err(_)) => return Err(End::Lost),
@@ -334,26 +370,32 @@ impl<C: Channel> Connection<C> {
                 return Err(End::Lost);
             }
             self.channel.session().seen();
+            self.channel.read(read);
             if kept == self.partial.len() {
                 self.partial = Vec::new();
-                self.process(&buffer[..kept + read])?;
+                self.process(&buffer[..kept + read], ends)?;
             } else {
+                let wanted = self.channel.wants(&self.partial);
+                self.partial_grows(read, wanted);
                 self.partial.extend_from_slice(&buffer[..read]);
-                let bytes = std::mem::take(&mut self.partial);
-                self.process(&bytes)?;
+                // A large frame is looked at again when it is whole, not with each part of it.
+                if self.partial.len() >= wanted {
+                    let bytes = std::mem::take(&mut self.partial);
+                    self.process(&bytes, ends)?;
+                }
             }
             Ok(true)
         })
     }
 
-    /// Gives bytes to the channel and keeps what it did not take.
-    fn process(&mut self, mut bytes: &[u8]) -> Result<(), End> {
+    /// Gives bytes to the channel and keeps what it did not take, or has no time for in this turn.
+    fn process(&mut self, mut bytes: &[u8], ends: Instant) -> Result<(), End> {
         loop {
             let (taken, flow) = self.channel.take(bytes, &mut self.out);
             bytes = &bytes[taken..];
             let whole = matches!(flow, Flow::Continue);
             self.follow(flow)?;
-            if whole || !self.may_read() {
+            if whole || !self.may_read() || Instant::now() >= ends {
                 self.keep(bytes, !whole);
                 break;
             }
@@ -366,10 +408,22 @@ impl<C: Channel> Connection<C> {
 
     fn keep(&mut self, bytes: &[u8], again: bool) {
         self.again = again && !bytes.is_empty();
+        self.channel.session().set_half_received(!self.again && bytes.len() > PARTIAL_BYTES);
         if bytes.is_empty() {
             return;
         }
-        self.partial.reserve_exact(self.channel.wants(bytes).max(bytes.len()));
+        let wanted = if self.may_read() { self.channel.wants(bytes) } else { 0 };
+        self.partial_grows(bytes.len(), wanted);
         self.partial.extend_from_slice(bytes);
+    }
+
+    /// Makes room for `more` bytes, and for more of the `wanted` ones: as much again as has come, so that
+    /// a few bytes that announce a large packet take no memory for it.
+    fn partial_grows(&mut self, more: usize, wanted: usize) {
+        let len = self.partial.len() + more;
+        if self.partial.capacity() < len {
+            let capacity = wanted.min(2 * len.max(PARTIAL_BYTES)).max(len);
+            self.partial.reserve_exact(capacity - self.partial.len());
+        }
     }
 }

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use weir_broker::Broker;
+use weir_broker::pressure::Level;
 use weir_broker::supervisor::{Slot, Supervise, Supervisor};
+use weir_net::limits::Limits;
+use weir_net::proxy::Trusted;
 use weir_net::{BindError, Kind, Listener, tls};
 
 use crate::config::Config;
+use crate::flapping::{Failures, Flapping};
 use crate::http::Http;
 pub use crate::http::Render;
 use crate::listeners::{self, Door, ListenerMsg, Speaks};
@@ -37,6 +42,12 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    #[error("`net.{key}` names the listener {name}, allowed are {allowed}")]
+    NoSuchListener { key: &'static str, name: String, allowed: &'static str },
+    #[error(
+        "`net.{key}` believes nobody without `net.trusted_proxies`: name the networks of the proxies there"
+    )]
+    NobodyTrusted { key: &'static str },
     #[error("the address of listener {listener} cannot be read: {source}")]
     Address { listener: &'static str, source: std::io::Error },
     #[error("a listener does not start: {0}")]
@@ -49,6 +60,10 @@ pub struct Gateway {
     addresses: Vec<(&'static str, SocketAddr)>,
     doors: Vec<Arc<Door>>,
     supervisor: ActorRef<Supervise>,
+    limits: Arc<Limits>,
+    tls: Option<tls::ServerConfig>,
+    /// Tasks that look after the listeners: memory, and the files of TLS.
+    watches: Vec<AbortHandle>,
     open: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     stopped: mpsc::Receiver<()>,
@@ -63,14 +78,20 @@ impl Gateway {
         listen: Listen,
         render: Render,
     ) -> Result<Gateway, StartError> {
+        check_proxies(&net)?;
         let wants_tls = [listen.mqtts, listen.https, listen.quic].iter().any(Option::is_some);
         let tls =
             wants_tls.then(|| tls::ServerConfig::load(&net.tls, &listen.certificate_dir)).transpose()?;
         let shared_net = Arc::new(net.clone());
         let (alive, stopped) = mpsc::channel(1);
         let (open, ready) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
-        let shared = Arc::new(Shared { broker: broker.clone(), config, linger: net.linger() });
-        let http = Arc::new(Http { render, ready: ready.clone() });
+        let flapping = Flapping::new(&config);
+        let trusted = Trusted::new(net.trusted_proxies.clone());
+        let failures = Failures::new(&config, trusted.clone());
+        let limits = Arc::new(Limits::new(&net.limits, trusted.clone()));
+        let linger = net.linger();
+        let shared = Arc::new(Shared { broker: broker.clone(), config, linger, flapping, failures });
+        let http = Arc::new(Http { render, ready: ready.clone(), limits: limits.clone() });
         let secure = |kind: fn(tls::ServerConfig) -> Kind| tls.clone().map(kind);
         let wanted = [
             ("mqtt", listen.mqtt, Some(Kind::Tcp), Speaks::Mqtt),
@@ -82,14 +103,21 @@ impl Gateway {
         let (mut doors, mut addresses) = (Vec::new(), Vec::new());
         for (name, address, kind, speaks) in wanted {
             let (Some(address), Some(kind)) = (address, kind) else { continue };
-            let listener = Listener::bind(address, kind, &net)?;
+            let mut listener = Listener::bind(address, kind, &net)?;
+            if names(&net.proxy_protocol, name) {
+                listener = listener.behind(trusted.clone());
+            }
             let address =
                 listener.local_addr().map_err(|source| StartError::Address { listener: name, source })?;
             addresses.push((name, address));
             doors.push(Arc::new(Door {
                 name,
                 speaks,
+                local: address.ip().is_loopback(),
                 listener,
+                limits: limits.clone(),
+                forwarded: names(&net.forwarded_for, name),
+                exhausted: AtomicBool::new(false),
                 net: shared_net.clone(),
                 shared: shared.clone(),
                 http: http.clone(),
@@ -100,7 +128,29 @@ impl Gateway {
         }
         let children = doors.iter().cloned().map(listeners::child).collect();
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
-        Ok(Gateway { broker, addresses, doors, supervisor, open, ready, stopped })
+        let mut watches = vec![tokio::spawn(mind_pressure(broker.clone(), limits.clone())).abort_handle()];
+        let interval = Duration::from_secs(net.tls.reload_seconds);
+        if let Some(tls) = tls.clone().filter(|_| !interval.is_zero()) {
+            watches.push(tokio::spawn(tls.watch(interval)).abort_handle());
+        }
+        Ok(Gateway { broker, addresses, doors, supervisor, limits, tls, watches, open, ready, stopped })
+    }
+
+    /// What all listeners ask before they let anybody near.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+
+    /// Reads the certificates, keys and lists of TLS again now; says whether they have changed.
+    ///
+    /// # Errors
+    /// What they say cannot be used; the old ones stay.
+    pub async fn reload_tls(&self) -> Result<bool, tls::Error> {
+        let Some(tls) = self.tls.clone() else { return Ok(false) };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(reloaded) => reloaded,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// The open listeners by name, with the ports they got.
@@ -125,8 +175,41 @@ impl Gateway {
             child.kill();
         }
         self.supervisor.kill();
+        self.watches.iter().for_each(AbortHandle::abort);
         drop(self.doors);
         self.broker.say_goodbye();
         tokio::time::timeout(grace, self.stopped.recv()).await.is_ok()
     }
+}
+
+/// Lets nobody new come while the node is short of memory.
+async fn mind_pressure(broker: Broker, limits: Arc<Limits>) {
+    let mut levels = broker.pressure().changes();
+    loop {
+        limits.pause(*levels.borrow_and_update() >= Level::StopAccepting);
+        if levels.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn names(listeners: &[String], name: &str) -> bool {
+    listeners.iter().any(|listener| listener == name)
+}
+
+/// A listener that cannot be behind a proxy, or that believes nobody, is a mistake worth telling.
+fn check_proxies(net: &weir_net::Config) -> Result<(), StartError> {
+    let lists = [
+        ("proxy_protocol", &net.proxy_protocol, "mqtt, mqtts, http, https"),
+        ("forwarded_for", &net.forwarded_for, "http, https"),
+    ];
+    for (key, listeners, allowed) in lists {
+        if let Some(name) = listeners.iter().find(|name| !allowed.split(", ").any(|is| is == name.as_str())) {
+            return Err(StartError::NoSuchListener { key, name: name.clone(), allowed });
+        }
+        if !listeners.is_empty() && net.trusted_proxies.is_empty() {
+            return Err(StartError::NobodyTrusted { key });
+        }
+    }
+    Ok(())
 }

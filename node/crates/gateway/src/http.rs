@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_net::http::{Handshake, Method, Request, Response, Routes, StatusCode, header};
+use weir_net::limits::{Limits, Refused};
+
+use crate::listeners::count_refused;
 
 /// The subprotocols of MQTT over WebSocket (MQTT-6.0.0-3); the second one is MQTT 3.1's.
 const MQTT_SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -18,6 +21,7 @@ pub struct Http {
     pub render: Render,
     /// Cleared when the node begins to stop.
     pub ready: Arc<AtomicBool>,
+    pub limits: Arc<Limits>,
 }
 
 impl Http {
@@ -45,10 +49,15 @@ impl Routes for Http {
         Box::pin(async move { self.answer(request.method(), request.uri().path()) })
     }
 
-    /// `/mqtt` and `/` speak MQTT; a client that offers subprotocols must offer one of MQTT's.
+    /// `/mqtt` and `/` speak MQTT; a client must offer one of MQTT's subprotocols. None while the node is
+    /// short of memory.
     fn upgrade(&self, handshake: &Handshake<'_>) -> Result<Option<String>, StatusCode> {
         if !matches!(handshake.path, "/mqtt" | "/") {
             return Err(StatusCode::NOT_FOUND);
+        }
+        if self.limits.is_paused() {
+            count_refused(Refused::Pressure);
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         let offered = &handshake.subprotocols;
         match offered.iter().find(|name| MQTT_SUBPROTOCOLS.contains(name)) {

@@ -6,10 +6,13 @@
 
 pub mod config;
 pub mod connection;
+pub mod flapping;
 mod gateway;
 pub mod http;
 pub mod listeners;
+pub mod metrics;
 pub mod mqtt;
+mod pace;
 
 pub use config::Config;
 pub use gateway::{Gateway, Listen, Render, StartError};

@@ -1,5 +1,6 @@
 //! One actor per listener: accepts, and spawns a task per connection.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +11,11 @@ use futures_util::future::BoxFuture;
 use metrics::counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 use weir_broker::supervisor::{ChildSpec, Slot};
 use weir_net::http::Routes;
-use weir_net::{Incoming, Listener};
+use weir_net::limits::{HalfOpen, Limits, Permit, Refused};
+use weir_net::{AcceptError, EstablishError, Incoming, Listener, Stream};
 
 use crate::http::Http;
 use crate::mqtt::{self, handshake::Peer};
@@ -31,7 +34,14 @@ pub enum Speaks {
 pub struct Door {
     pub name: &'static str,
     pub speaks: Speaks,
+    /// Whether it is bound to a loopback address.
+    pub local: bool,
     pub listener: Listener,
+    pub limits: Arc<Limits>,
+    /// Whether `X-Forwarded-For` is read here.
+    pub forwarded: bool,
+    /// Set while no file descriptor is left, so that this is logged once.
+    pub exhausted: AtomicBool,
     pub net: Arc<weir_net::Config>,
     pub shared: Arc<mqtt::Shared>,
     pub http: Arc<Http>,
@@ -72,24 +82,65 @@ impl Actor for ListenerActor {
         if matches!(message, ListenerMsg::Panic) {
             panic!("a fault test asked this listener to panic");
         }
-        match door.listener.accept().await {
-            Ok(incoming) if door.open.load(Ordering::Acquire) => greet(door, incoming),
-            Ok(refused) => drop(refused),
-            Err(error) => {
-                counter!("weir_gateway_accept_errors_total").increment(1);
-                tracing::warn!(listener = door.name, %error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        let accepted = tokio::select! {
+            biased;
+            // Whoever comes meanwhile waits in the kernel. QUIC's clients cannot, and are refused; HTTP is
+            // for health and metrics too, and refuses WebSockets only.
+            () = door.limits.paused(), if door.speaks == Speaks::Mqtt && door.listener.can_wait() => {
+                door.limits.resumed().await;
+                None
             }
+            accepted = door.listener.accept() => Some(accepted),
+        };
+        match accepted {
+            None => {}
+            Some(Ok(incoming)) => {
+                door.exhausted.store(false, Ordering::Relaxed);
+                greet(door, incoming);
+            }
+            Some(Err(error)) => not_accepted(door, &error).await,
         }
         myself.send_message(ListenerMsg::Accept)?;
         Ok(())
     }
 }
 
+async fn not_accepted(door: &Door, error: &AcceptError) {
+    if !door.exhausted.swap(true, Ordering::Relaxed) {
+        tracing::warn!(listener = door.name, %error, "connections cannot be accepted");
+    }
+    match error {
+        AcceptError::Shed { .. } => count_refused(Refused::Files),
+        AcceptError::System { .. } => {
+            counter!("weir_gateway_accept_errors_total").increment(1);
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+pub(crate) fn count_refused(reason: Refused) {
+    counter!("weir_gateway_connections_refused_total", "reason" => reason.as_str()).increment(1);
+}
+
+/// Asks the limits, and gives a connection that may stay a task of its own.
 fn greet(door: &Arc<Door>, incoming: Incoming) {
+    if !door.open.load(Ordering::Acquire) {
+        return;
+    }
+    if door.limits.is_paused() && !door.listener.can_wait() {
+        return count_refused(Refused::Pressure);
+    }
+    let wary = door.limits.is_wary();
+    let Some(incoming) = (if wary { incoming.challenge() } else { Some(incoming) }) else { return };
+    let half_open = match door.limits.admit(incoming.peer.ip()) {
+        Ok(half_open) => half_open,
+        Err(reason) => return count_refused(reason),
+    };
     let guest = Guest {
         name: door.name,
         speaks: door.speaks,
+        local: door.local,
+        forwarded: door.forwarded,
         net: door.net.clone(),
         shared: door.shared.clone(),
         http: door.http.clone(),
@@ -97,11 +148,11 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
         alive: door.alive.downgrade(),
     };
     // On the heap, and gone when the client is let in: from there on the task is as small as can be.
-    let welcome = Box::pin(welcome(guest, incoming));
+    let welcome = Box::pin(welcome(guest, incoming, half_open));
     tokio::spawn(async move {
         let steady = AssertUnwindSafe(welcome).catch_unwind().await;
         let served = match steady {
-            Ok(Some((client, _alive))) => AssertUnwindSafe(client.run()).catch_unwind().await,
+            Ok(Some((client, _alive, _permit))) => AssertUnwindSafe(client.run()).catch_unwind().await,
             Ok(None) => Ok(()),
             Err(panic) => Err(panic),
         };
@@ -117,6 +168,10 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
 struct Guest {
     name: &'static str,
     speaks: Speaks,
+    /// Whether it is bound to a loopback address.
+    local: bool,
+    /// Whether `X-Forwarded-For` is read here.
+    forwarded: bool,
     net: Arc<weir_net::Config>,
     shared: Arc<mqtt::Shared>,
     http: Arc<Http>,
@@ -124,37 +179,78 @@ struct Guest {
     alive: mpsc::WeakSender<()>,
 }
 
-/// Handshakes, up to the client's CONNECT.
-async fn welcome(guest: Guest, incoming: Incoming) -> Option<(Box<mqtt::Client>, mpsc::Sender<()>)> {
-    let peer = Peer { address: incoming.peer, listener: guest.name };
-    let stream = match incoming.establish().await {
-        Ok(established) => established.stream,
-        Err(error) => {
-            counter!("weir_gateway_handshakes_failed_total", "listener" => guest.name).increment(1);
-            tracing::debug!(listener = guest.name, %error, "a handshake failed");
+/// A client that was let in, and what it holds of the node while it stays.
+type LetIn = (Box<mqtt::Client>, mpsc::Sender<()>, Permit);
+
+/// Handshakes, up to letting a client in.
+async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> Option<LetIn> {
+    let evicted = half_open.eviction();
+    let (first, peer) = tokio::select! {
+        biased;
+        came = approach(&guest, incoming, &mut half_open) => came?,
+        () = evicted => {
+            count_refused(Refused::HalfOpen);
             return None;
         }
     };
-    let stream = match guest.speaks {
-        Speaks::Mqtt => stream,
-        Speaks::Http => {
-            let routes: Arc<dyn Routes> = guest.http.clone();
-            match weir_net::http::serve(stream, peer.address, routes, &guest.net).await {
-                Ok(Some(upgraded)) => upgraded.stream,
-                Ok(None) => return None,
-                Err(error) => {
-                    tracing::debug!(%error, "an HTTP connection ended");
-                    return None;
-                }
-            }
-        }
-    };
-    let client = mqtt::accept(&guest.shared, stream, peer).await?;
+    // From here on the node knows the client: whatever happens is carried to its end.
+    let client = mqtt::accept(&guest.shared, first, peer).await?;
     if !guest.open.load(Ordering::Acquire) {
         // The node began to stop in between, and this client was not there to be told.
         client.say_goodbye();
     }
-    Some((client, guest.alive.upgrade()?))
+    Some((client, guest.alive.upgrade()?, half_open.let_in()))
+}
+
+/// Who it is, and its first packet.
+async fn approach(
+    guest: &Guest,
+    incoming: Incoming,
+    half_open: &mut HalfOpen,
+) -> Option<((Stream, Vec<u8>), Peer)> {
+    let incoming = incoming.identify().await.map_err(|error| guest.failed(&error)).ok()?;
+    guest.belongs(half_open, incoming.peer.ip())?;
+    let established = incoming.establish().await.map_err(|error| guest.failed(&error)).ok()?;
+    let mut peer = Peer {
+        address: established.peer,
+        listener: guest.name,
+        local: guest.local,
+        certificate: established.client_certificate.map(Arc::from),
+    };
+    let stream = match guest.speaks {
+        Speaks::Mqtt => established.stream,
+        Speaks::Http => {
+            let routes: Arc<dyn Routes> = guest.http.clone();
+            let proxies = guest.forwarded.then(|| half_open.limits().trusted().clone());
+            let served =
+                weir_net::http::serve(established.stream, peer.address, proxies, routes, &guest.net).await;
+            let upgraded = served
+                .inspect_err(|error| tracing::debug!(%error, "an HTTP connection ended"))
+                .ok()
+                .flatten()?;
+            guest.belongs(half_open, upgraded.peer.ip())?;
+            peer.address = upgraded.peer;
+            upgraded.stream
+        }
+    };
+    let span = mqtt::trace::connection(&peer.origin());
+    Some((mqtt::handshake::first_packet(&guest.shared, stream).instrument(span).await?, peer))
+}
+
+impl Guest {
+    /// Counts the connection for its client's address; `None` = that is one too many.
+    fn belongs(&self, half_open: &mut HalfOpen, client: IpAddr) -> Option<()> {
+        half_open.belongs_to(client).map_err(count_refused).ok()
+    }
+
+    fn failed(&self, error: &EstablishError) {
+        match error {
+            EstablishError::Untrusted { .. } => count_refused(Refused::Untrusted),
+            EstablishError::ProxyHeader(_) => count_refused(Refused::ProxyHeader),
+            _ => counter!("weir_gateway_handshakes_failed_total", "listener" => self.name).increment(1),
+        }
+        tracing::debug!(listener = self.name, %error, "a handshake failed");
+    }
 }
 
 /// How the supervisor starts a listener again.

@@ -1,6 +1,8 @@
 //! MQTT 3.1, 3.1.1 and 5 over any byte stream: CONNECT, then the channel, then goodbye.
 
 pub mod alias;
+pub mod audit;
+pub mod authenticate;
 pub mod channel;
 pub mod form;
 pub mod handshake;
@@ -8,11 +10,13 @@ pub mod inbound;
 pub mod outbound;
 pub mod reason;
 pub mod subscribe;
+pub mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use tracing::Instrument as _;
 use weir_broker::Broker;
 use weir_broker::outbox::Bell;
 use weir_broker::session::directory::Closing;
@@ -21,6 +25,7 @@ use weir_net::{Linger, Stream, close_gracefully};
 
 use crate::config::Config;
 use crate::connection::{Connection, End};
+use crate::flapping::{Failures, Flapping};
 use channel::Mqtt;
 use handshake::Peer;
 
@@ -29,6 +34,8 @@ pub struct Shared {
     pub broker: Broker,
     pub config: Config,
     pub linger: Linger,
+    pub flapping: Flapping,
+    pub failures: Failures,
 }
 
 /// A client after CONNACK.
@@ -38,8 +45,9 @@ pub struct Client {
 }
 
 /// Takes a client in; `None` when it was refused or left.
-pub async fn accept(shared: &Arc<Shared>, stream: Stream, peer: Peer) -> Option<Box<Client>> {
-    let (connection, closer) = handshake::accept(shared, stream, peer).await?;
+pub async fn accept(shared: &Arc<Shared>, first: (Stream, Vec<u8>), peer: Peer) -> Option<Box<Client>> {
+    let span = trace::connection(&peer.origin());
+    let (connection, closer) = handshake::accept(shared, first, peer).instrument(span).await?;
     Some(Box::new(Client { connection, closer }))
 }
 
@@ -115,7 +123,8 @@ async fn leave(shared: &Shared, channel: &mut Mqtt, closer: Closer) {
     channel.publisher.drain().await;
     let reason = channel.ended.map_or("closed", Reason::as_str);
     counter!("weir_gateway_disconnects_total", "reason" => reason).increment(1);
-    tracing::debug!(client_id = %channel.publisher.session.client_id(), reason, "disconnected");
+    trace::session(&channel.publisher.session, channel.version)
+        .in_scope(|| tracing::debug!(reason, "disconnected"));
     let goodbye = channel.goodbye();
     closer
         .close(|closing| {
@@ -124,11 +133,8 @@ async fn leave(shared: &Shared, channel: &mut Mqtt, closer: Closer) {
             closing.sent = goodbye.sent;
         })
         .await;
-    for held in goodbye.held {
-        let realm = &channel.publisher.realm;
-        let session = &channel.publisher.session;
-        shared.broker.hand_on_claim(realm, session, held.delivery.message, held.claim);
-    }
+    let (realm, session) = (&channel.publisher.realm, &channel.publisher.session);
+    shared.broker.take_back(realm, session, goodbye.held);
 }
 
 #[cfg(test)]

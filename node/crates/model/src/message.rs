@@ -1,5 +1,7 @@
 //! A message: what travels.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +30,7 @@ impl Qos {
 }
 
 /// One published message, as it is kept, queued and delivered. Shared behind an `Arc`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub topic: Topic,
     pub payload: Bytes,
@@ -55,7 +57,7 @@ impl Message {
 }
 
 /// What a publisher may say about a message beside its payload (MQTT-3.3.2.3). Handed on unaltered.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Properties {
     pub payload_is_utf8: bool,
     pub content_type: Option<Box<str>>,
@@ -65,10 +67,31 @@ pub struct Properties {
     pub user: Vec<(Box<str>, Box<str>)>,
 }
 
+/// Payloads and properties are in no log, whoever prints what.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("payload_bytes", &self.payload.len())
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Properties").field("user", &self.user.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a user property takes beside its two texts: without it, a million empty ones would count as nothing.
+const USER_PROPERTY_BYTES: usize = size_of::<(Box<str>, Box<str>)>();
+
 impl Properties {
     fn size_bytes(&self) -> usize {
         let text = |t: &Option<Box<str>>| t.as_ref().map_or(0, |t| t.len());
-        let user: usize = self.user.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let user: usize = self.user.iter().map(|(k, v)| k.len() + v.len() + USER_PROPERTY_BYTES).sum();
         let correlation = self.correlation_data.as_ref().map_or(0, |c| c.len());
         text(&self.content_type) + text(&self.response_topic) + correlation + user
     }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 mod output;
 
 use crate::http::{self, Metrics};
-use crate::{PATIENCE, eventually};
+use crate::{LOOK_AGAIN, PATIENCE, eventually};
 use output::Output;
 
 /// The listeners a node can open, as `weir serve` names them.
@@ -26,6 +26,7 @@ const LISTENERS: [&str; 5] = ["mqtt", "mqtts", "http", "https", "quic"];
 pub struct Builder {
     program: PathBuf,
     arguments: Vec<OsString>,
+    log: &'static str,
     environment: BTreeMap<OsString, OsString>,
     host: Ipv4Addr,
     listen: BTreeMap<&'static str, String>,
@@ -114,6 +115,13 @@ impl Builder {
         self.env(name, value.to_string())
     }
 
+    /// How much it logs; `info` unless told.
+    #[must_use]
+    pub fn log(mut self, level: &'static str) -> Builder {
+        self.log = level;
+        self
+    }
+
     /// `memory` or `embedded`, which is the default.
     #[must_use]
     pub fn store(self, url: &str) -> Builder {
@@ -157,7 +165,7 @@ impl Builder {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["serve", "--log", "info", "--data-dir"]).arg(self.data_path());
+        command.args(["serve", "--log", self.log, "--data-dir"]).arg(self.data_path());
         for name in LISTENERS {
             let address = self.listen.get(name).map_or("off", String::as_str);
             command.args([&format!("--{name}"), address]);
@@ -180,6 +188,7 @@ impl Node {
         Builder {
             program: program.into(),
             arguments: Vec::new(),
+            log: "info",
             environment: BTreeMap::new(),
             host: Ipv4Addr::LOCALHOST,
             listen: BTreeMap::new(),
@@ -288,6 +297,33 @@ impl Node {
         let answer = http::get(self.address("http"), "/metrics");
         assert_eq!(answer.status, 200, "{}", answer.body);
         Metrics::read(&answer.body)
+    }
+
+    /// Waits until nothing moves any more and the ledger balances. Needs the `http` listener.
+    ///
+    /// # Panics
+    /// It does not balance: every message and copy the node has counted is named.
+    pub fn balanced(&self) {
+        const IMBALANCE: &str = "weir_broker_ledger_imbalance_messages";
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = BTreeMap::new();
+        loop {
+            let metrics = self.metrics();
+            let terms: BTreeMap<String, u64> = metrics
+                .iter()
+                .filter(|(series, _)| {
+                    series.starts_with("weir_broker_messages_") || series.starts_with("weir_broker_copies_")
+                })
+                .map(|(series, value)| (series.to_owned(), value as u64))
+                .collect();
+            let imbalance = metrics.iter().find(|(series, _)| *series == IMBALANCE).map(|(_, value)| value);
+            if imbalance == Some(0.0) && terms == before {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the ledger does not balance: {imbalance:?} of {terms:#?}");
+            before = terms;
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Resident memory in bytes.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use weir_broker::Session;
+use weir_broker::access::Access;
 use weir_broker::routes::Routes;
 use weir_broker::store::{SessionKey, SessionKind, SubscriptionOptions};
 use weir_model::Filter;
@@ -31,7 +32,7 @@ pub struct RoutesArgs {
 
 /// Fills the tables, then times matches that no cache has seen.
 pub fn run(args: &RoutesArgs) -> Result<(), super::Failure> {
-    let routes = Routes::default();
+    let (routes, access) = (Routes::default(), Access::open());
     let filled = Instant::now();
     fill(&routes, args);
     let insert_ns = filled.elapsed().as_nanos() as f64 / (args.subscriptions + args.wildcards + 1) as f64;
@@ -39,7 +40,7 @@ pub fn run(args: &RoutesArgs) -> Result<(), super::Failure> {
     let started = Instant::now();
     let mut found = 0;
     for n in 0..MATCHES {
-        found += black_box(routes.find(&topics[n % topics.len()])).targets.len();
+        found += black_box(routes.find(&topics[n % topics.len()], &access)).targets.len();
     }
     let match_ns = started.elapsed().as_nanos() as f64 / MATCHES as f64;
     let receivers = found as f64 / MATCHES as f64;

@@ -2,7 +2,11 @@
 
 use rustix::process::{Resource, getrlimit};
 
+use weir_broker::pressure::meter::Bound;
+
 use super::Check;
+use crate::config::Config;
+use crate::worst_case::{WorstCase, human};
 
 /// Below this a broker runs out of connections in ordinary use.
 const OPEN_FILES_GOOD: u64 = 65_536;
@@ -44,10 +48,45 @@ pub fn accept_queue(backlog: u32) -> Check {
     }
 }
 
+/// Whether the memory suffices for all that clients may make the node hold.
+pub fn memory(config: &Config) -> Check {
+    let worst = WorstCase::of(config, getrlimit(Resource::Nofile).maximum);
+    judge_memory(&worst, &Bound::of(&config.broker))
+}
+
+fn judge_memory(worst: &WorstCase, bound: &Bound) -> Check {
+    let found = format!(
+        "{} allowed by {}, worst case {} with {} connections",
+        human(bound.bytes),
+        bound.by.as_str(),
+        human(worst.bytes()),
+        worst.connections
+    );
+    if worst.bytes() <= bound.bytes {
+        return Check::ok("memory", found);
+    }
+    let largest = worst.largest(3);
+    Check::warn(
+        "memory",
+        found,
+        format!("short of it the node stops accepting, then reading; largest: {largest}"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::State;
     use super::*;
+
+    #[test]
+    fn a_worst_case_above_the_memory_there_is_is_warned_about_by_its_largest_terms() {
+        let worst = WorstCase::of(&Config::default(), Some(1000));
+        let bound = |bytes| Bound { bytes, by: weir_broker::pressure::meter::By::Machine };
+        assert_eq!(judge_memory(&worst, &bound(worst.bytes())).state, State::Ok);
+        let check = judge_memory(&worst, &bound(1 << 20));
+        assert_eq!(check.state, State::Warn);
+        assert!(check.advice.contains("broker.subscriptions_max"), "{}", check.advice);
+    }
 
     #[test]
     fn the_hard_limit_decides_because_the_soft_one_is_raised_to_it() {

@@ -1,6 +1,7 @@
 //! The two lanes of an outbox: encoded frames, whose oldest can be dropped, and numbered copies.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -17,6 +18,8 @@ const STRETCH_BYTES: usize = 128 << 10;
 pub struct Chunk {
     frames: Frames,
     start: usize,
+    /// Messages that can still be dropped, or counted as taken.
+    messages: u64,
 }
 
 #[derive(Debug)]
@@ -28,7 +31,7 @@ enum Frames {
 impl Chunk {
     /// Bytes of a connection's own making.
     pub fn copied(frames: Vec<u8>) -> Chunk {
-        Chunk { frames: Frames::Copied(frames), start: 0 }
+        Chunk { frames: Frames::Copied(frames), start: 0, messages: 0 }
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -52,11 +55,21 @@ pub struct Taken {
     pub bytes: usize,
 }
 
+/// What a connection may take now; at least one frame goes unless either is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
 /// Frames of one form, pushed at once.
 pub struct Run<'a> {
     pub form: &'static dyn Form,
     pub frames: RunFrames<'a>,
     pub messages: u64,
+    /// Whose outbox it is for, and the topic: told when something is dropped.
+    pub client: &'a Arc<str>,
+    pub topic: &'a str,
 }
 
 /// Small runs are copied into each outbox, large ones shared by all of them.
@@ -77,6 +90,8 @@ impl RunFrames<'_> {
 
 #[derive(Default)]
 pub(super) struct Lanes {
+    /// A connection has it; without one nothing is taken.
+    pub(super) open: bool,
     pub(super) frames: VecDeque<Chunk>,
     pub(super) frame_bytes: usize,
     pub(super) frame_messages: u64,
@@ -93,30 +108,77 @@ impl Lanes {
         self.frame_bytes == 0 && self.copies.is_empty()
     }
 
-    pub(super) fn append(&mut self, run: RunFrames<'_>) {
+    pub(super) fn append(&mut self, run: RunFrames<'_>, messages: u64) {
         let frames = match (run, self.frames.back_mut()) {
-            (RunFrames::Copy(new), Some(Chunk { frames: Frames::Copied(last), .. }))
+            (RunFrames::Copy(new), Some(Chunk { frames: Frames::Copied(last), messages: known, .. }))
                 if last.len() + new.len() <= STRETCH_BYTES =>
             {
+                *known += messages;
                 return last.extend_from_slice(new);
             }
             (RunFrames::Copy(new), _) => Frames::Copied(new.to_vec()),
             (RunFrames::Share(new), _) => Frames::Shared(new.clone()),
         };
-        self.frames.push_back(Chunk { frames, start: 0 });
+        self.frames.push_back(Chunk { frames, start: 0, messages });
+    }
+
+    /// Takes whole chunks of about `bytes_max` together, at least one if there is one.
+    pub(super) fn take_chunks(&mut self, bytes_max: usize) -> Taken {
+        if self.frame_bytes <= bytes_max {
+            return Taken {
+                chunks: std::mem::take(&mut self.frames),
+                messages: std::mem::take(&mut self.frame_messages),
+                bytes: std::mem::take(&mut self.frame_bytes),
+            };
+        }
+        let mut taken = Taken::default();
+        while taken.bytes < bytes_max
+            && let Some(chunk) = self.frames.pop_front()
+        {
+            taken.messages += chunk.messages;
+            taken.bytes += chunk.bytes().len();
+            taken.chunks.push_back(chunk);
+        }
+        self.frame_messages -= taken.messages;
+        self.frame_bytes -= taken.bytes;
+        taken
+    }
+
+    /// Takes the oldest frames one by one, copied, as long as `most` allows.
+    pub(super) fn take_frames(&mut self, most: Most, form: &'static dyn Form) -> Taken {
+        let (mut frames, mut messages) = (Vec::new(), 0);
+        while messages < most.messages as u64
+            && frames.len() < most.bytes
+            && let Some(oldest) = self.frames.front()
+        {
+            let bytes = oldest.bytes();
+            frames.extend_from_slice(&bytes[..form.frame_len(bytes)]);
+            self.drop_oldest(form);
+            messages += 1;
+        }
+        self.frame_messages -= messages;
+        let bytes = frames.len();
+        let chunks = if bytes == 0 { VecDeque::new() } else { VecDeque::from([Chunk::copied(frames)]) };
+        Taken { chunks, messages, bytes }
+    }
+
+    /// The oldest frame goes; returns false when there is none.
+    fn drop_oldest(&mut self, form: &'static dyn Form) -> bool {
+        let Some(oldest) = self.frames.front_mut() else { return false };
+        let freed = form.frame_len(oldest.bytes());
+        oldest.advance(freed);
+        oldest.messages -= 1;
+        if oldest.bytes().is_empty() {
+            self.frames.pop_front();
+        }
+        self.frame_bytes -= freed;
+        true
     }
 
     /// Drops the oldest frames until `new_bytes` fit; returns how many messages went.
     pub(super) fn make_room(&mut self, new_bytes: usize, bytes_max: usize, form: &'static dyn Form) -> u64 {
         let mut dropped = 0;
-        while self.frame_bytes + new_bytes > bytes_max {
-            let Some(oldest) = self.frames.front_mut() else { break };
-            let freed = form.frame_len(oldest.bytes());
-            oldest.advance(freed);
-            if oldest.bytes().is_empty() {
-                self.frames.pop_front();
-            }
-            self.frame_bytes -= freed;
+        while self.frame_bytes + new_bytes > bytes_max && self.drop_oldest(form) {
             dropped += 1;
         }
         self.frame_messages -= dropped;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use weir_store::{Answer, Step};
+use weir_store::{Answer, Delivery, Enqueue, Fence, SessionOp, Step};
 
 use crate::broker::Broker;
+use crate::ledger::Enqueued;
 use crate::outbox::Bell;
 use crate::session::Session;
 
@@ -20,6 +21,42 @@ pub struct Commit {
 impl Commit {
     /// Submits steps for a session; its connection hears [`Bell::Progress`].
     pub fn submit(broker: &Broker, session: &Arc<Session>, steps: Vec<Step>) -> Arc<Commit> {
+        Commit::submit_with(broker, session, steps, |_| {})
+    }
+
+    /// Submits copies for a session's own queue, which it is owed without a publish (retained messages).
+    /// They are counted when the store answers, whether or not their connection is still there.
+    pub fn enqueue(
+        broker: &Broker,
+        session: &Arc<Session>,
+        fence: Fence,
+        deliveries: Vec<Delivery>,
+    ) -> Arc<Commit> {
+        let topics: Vec<_> = deliveries.iter().map(|delivery| delivery.message.topic.clone()).collect();
+        let step = |delivery| {
+            let enqueue = Enqueue { generation: fence.generation, id: None, delivery };
+            let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
+            Step::Session { key: session.key.clone(), ops }
+        };
+        let steps = deliveries.into_iter().map(step).collect();
+        let (counting, client) = (broker.clone(), session.client_id().clone());
+        Commit::submit_with(broker, session, steps, move |answer| {
+            let ledger = counting.ledger();
+            for (place, topic) in topics.iter().enumerate() {
+                let outcome = answer.get(place).and_then(|step| step.as_ref().ok()?.first());
+                if ledger.enqueued(&client, topic, outcome) != Enqueued::Before {
+                    ledger.matched.add(1);
+                }
+            }
+        })
+    }
+
+    fn submit_with(
+        broker: &Broker,
+        session: &Arc<Session>,
+        steps: Vec<Step>,
+        count: impl FnOnce(&Answer) + Send + 'static,
+    ) -> Arc<Commit> {
         let none_owed = steps.is_empty().then(Answer::new);
         let commit = Arc::new(Commit { answer: Mutex::new(none_owed), waker: AtomicWaker::new() });
         if steps.is_empty() {
@@ -29,6 +66,7 @@ impl Commit {
         broker.store().submit(
             steps,
             Box::new(move |answer| {
+                count(&answer);
                 *mine.answer.lock() = Some(answer);
                 mine.waker.wake();
                 session.outbox.ring(Bell::Progress);

@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use weir_model::{Filter, Message, MessageId, Qos};
+use weir_model::{Filter, Message, MessageId, Principal, Qos};
 use weir_store::{Answer, OutboxEntry, Page, RowState, SessionKey, SessionOp, Step};
 
 use super::plan::Plan;
 use crate::broker::Broker;
 use crate::fanout;
-use crate::ledger::Loss;
+use crate::ledger::{Loss, Refused};
 use crate::outbox::{Claim, Live};
 use crate::realm::Realm;
 use crate::session::Session;
+use crate::session::window::Held;
 use crate::share::Group;
 
 /// Rows of a queue looked at in one read when shared messages are handed on.
@@ -30,19 +31,19 @@ impl Broker {
     /// Publishes a message the broker owes; false when the store did not take it.
     pub async fn publish(&self, realm: &Arc<Realm>, message: &Arc<Message>, id: Option<MessageId>) -> bool {
         self.ledger().received.add(1);
-        let matched = realm.routes.find(&message.topic);
-        let mut plan = Box::new(Plan::new(realm, message, &matched, None, id));
+        let matched = self.find(realm, &message.topic).await;
+        let mut plan = Box::new(Plan::new(self.access(), realm, message, &matched, None, id));
         let steps = std::mem::take(&mut plan.steps);
         let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
         let plan = match plan.settle(self, Some(answer)) {
             Ok(plan) => plan,
             Err(refusal) => {
                 tracing::warn!(%refusal, "a message of the broker's own was not kept");
-                self.ledger().lost(Loss::StoreRefused, 1);
+                self.ledger().refuse(refusal.into());
                 return false;
             }
         };
-        let matched = realm.routes.find(&message.topic);
+        let matched = self.find(realm, &message.topic).await;
         let copies = fanout::deliver(self, message, &matched, None) + plan.push(self);
         self.ledger().accepted.add(1);
         self.ledger().matched.add(copies);
@@ -53,28 +54,56 @@ impl Broker {
     /// Publishes an outbox entry of a session (its will), then forgets it there.
     pub fn publish_owed(&self, key: SessionKey, entry: OutboxEntry) {
         let broker = self.clone();
+        let owner = self.sessions().find(&key.realm, &key.name).and_then(|session| session.identity());
         tokio::spawn(async move {
             let Some(realm) = broker.realm(&key.realm) else { return };
             broker.wills().acquire().await;
-            if broker.publish(&realm, &entry.message, Some(entry.id)).await {
-                let op = SessionOp::OutboxDone { entry: entry.entry };
-                broker.submit(vec![Step::Session { key, ops: [op].into_iter().collect() }]).await;
+            if owner.is_some_and(|owner| !broker.may_publish(&owner.principal, &entry.message)) {
+                broker.ledger().received.add(1);
+                broker.ledger().refuse(Refused::Denied);
+                broker.owed_done(key, entry.entry).await;
+            } else if broker.publish(&realm, &entry.message, Some(entry.id)).await {
+                broker.owed_done(key, entry.entry).await;
             }
         });
+    }
+
+    /// Whether a message that waited for its time may still be published by whom it is from.
+    fn may_publish(&self, principal: &Principal, message: &Message) -> bool {
+        self.access().publish_rights(principal, &message.topic).allows(message.qos, message.retain)
+    }
+
+    async fn owed_done(&self, key: SessionKey, entry: u64) {
+        let op = SessionOp::OutboxDone { entry };
+        self.submit(vec![Step::Session { key, ops: [op].into_iter().collect() }]).await;
     }
 
     /// Copies a lost connection left in its outbox: shared ones go to other members, ones that lie
     /// in a stored queue stay there, the rest is lost with its clean session.
     pub fn hand_on(&self, realm: &Arc<Realm>, from: &Arc<Session>, copies: Vec<Live>) {
-        let mut lost = 0;
         for live in copies {
+            let message = live.delivery.message;
             match live.claim {
-                Some(claim) => self.hand_on_claim(realm, from, live.delivery.message, claim),
-                None if live.number.is_none() => lost += 1,
+                Some(claim) => self.hand_on_claim(realm, from, message, claim),
+                None if live.number.is_none() => {
+                    self.ledger().lost_by(from.client_id(), &message.topic, Loss::ConnectionLost, 1);
+                }
                 None => {}
             }
         }
-        self.ledger().lost(Loss::ConnectionLost, lost);
+    }
+
+    /// Shared messages that a lost connection was sent and did not acknowledge. Of QoS 2 they stay with
+    /// their member and end with its clean session (MQTT-4.8.2-4).
+    pub fn take_back(&self, realm: &Arc<Realm>, from: &Arc<Session>, held: Vec<Held>) {
+        for Held { delivery, claim } in held {
+            if delivery.qos == Qos::ExactlyOnce {
+                self.group_ack(&claim);
+                continue;
+            }
+            self.ledger().returned.add(u64::from(claim.number.is_none()));
+            self.hand_on_claim(realm, from, delivery.message, claim);
+        }
     }
 
     /// A member did not acknowledge a shared message: another one gets it, a bounded number of times.
@@ -86,14 +115,18 @@ impl Broker {
         claim: Claim,
     ) {
         if claim.handovers >= self.config().shared_handovers_max {
-            self.ledger().lost(Loss::SharedUnclaimed, 1);
+            self.ledger().restored.add(u64::from(claim.number.is_some()));
+            self.ledger().lost_by(from.client_id(), &message.topic, Loss::SharedUnclaimed, 1);
             self.group_ack(&claim);
             return;
         }
-        let Some(pick) = claim.group.pick(claim.number.is_some(), Some(from)) else {
+        let may = |member: &Session| member.may_receive(self.access(), &message.topic);
+        let Some(pick) = claim.group.pick(claim.number.is_some(), Some(from), may) else {
             match claim.number {
                 Some(number) => claim.group.unclaim(number),
-                None => self.ledger().lost(Loss::SharedUnclaimed, 1),
+                None => {
+                    self.ledger().lost_by(from.client_id(), &message.topic, Loss::SharedUnclaimed, 1);
+                }
             }
             return;
         };
@@ -104,16 +137,12 @@ impl Broker {
             group: Some(claim.group.filter.clone()),
             message,
         };
-        if pick.session.stored.is_some() {
+        if pick.session.stored.is_some() && delivery.qos > Qos::AtMostOnce {
             self.move_to_member(realm, claim, pick.session, delivery);
             return;
         }
         let claim = Claim { handovers: claim.handovers + 1, ..claim };
-        pick.session.outbox.push_copy(
-            Live { delivery, number: None, claim: Some(claim) },
-            self.limits(),
-            self.ledger(),
-        );
+        fanout::push_copy(self, &pick.session, Live { delivery, number: None, claim: Some(claim) });
     }
 
     /// Puts a shared message in a persistent member's own queue, then takes it out of the group's.
@@ -125,17 +154,19 @@ impl Broker {
         delivery: weir_store::Delivery,
     ) {
         let (broker, realm) = (self.clone(), realm.clone());
-        tokio::spawn(async move {
+        self.runtime().spawn(async move {
             let Some(generation) = member.stored else { return };
             let enqueue = weir_store::Enqueue { generation, id: None, delivery: delivery.clone() };
             let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
             let answer = broker.submit(vec![Step::Session { key: member.key.clone(), ops }]).await;
             match super::plan::outcome(Some(answer), 0) {
-                Ok(weir_store::Outcome::Enqueued { number, .. }) => {
-                    let live = Live { delivery, number: Some(number), claim: None };
-                    if member.is_online() {
-                        member.outbox.push_copy(live, broker.limits(), broker.ledger());
-                    }
+                Ok(weir_store::Outcome::Enqueued { number, dropped }) => {
+                    let ledger = broker.ledger();
+                    ledger.restored.add(u64::from(claim.number.is_some()));
+                    ledger.stored.add(1);
+                    let topic = &delivery.message.topic;
+                    ledger.overflowed(member.client_id(), topic, u64::from(dropped));
+                    fanout::push_copy(&broker, &member, Live { delivery, number: Some(number), claim: None });
                     broker.group_ack(&claim);
                 }
                 _ => {
@@ -173,7 +204,7 @@ impl Broker {
     /// A persistent member has gone: shared messages in its queue go to members that are online.
     pub fn release_shared(&self, realm: &Arc<Realm>, member: &Arc<Session>) {
         for group in self.groups_of(realm, member) {
-            if group.pick(true, Some(member)).is_some() {
+            if group.pick(true, Some(member), |_| true).is_some() {
                 let (broker, realm, member) = (self.clone(), realm.clone(), member.clone());
                 tokio::spawn(async move { broker.move_rows(&realm, &member, &group.filter, 0).await });
             }
@@ -225,7 +256,8 @@ impl Broker {
                     continue;
                 }
                 let claim = Claim { group: group.clone(), number: Some(row.number), handovers: 0 };
-                match group.pick(true, None) {
+                let may = |member: &Session| member.may_receive(self.access(), &delivery.message.topic);
+                match group.pick(true, None, may) {
                     Some(pick) => {
                         let delivery = weir_store::Delivery {
                             qos: delivery.message.qos.min(pick.qos),
@@ -233,15 +265,18 @@ impl Broker {
                             subscription_ids: pick.subscription_ids,
                             ..delivery
                         };
-                        if pick.session.stored.is_some() {
+                        if pick.session.stored.is_some() && delivery.qos > Qos::AtMostOnce {
                             self.move_to_member(realm, claim, pick.session, delivery);
                             continue;
                         }
                         if !pick.session.outbox.has_room(self.limits()) {
                             return group.leave_in_queue(row.number);
                         }
-                        let live = Live { delivery, number: None, claim: Some(claim) };
-                        pick.session.outbox.push_copy(live, self.limits(), self.ledger());
+                        fanout::push_copy(
+                            self,
+                            &pick.session,
+                            Live { delivery, number: None, claim: Some(claim) },
+                        );
                     }
                     None => return group.unclaim(row.number),
                 }
@@ -285,11 +320,13 @@ impl Broker {
     ) {
         let (Some(group), Some(generation)) = (realm.routes.group(filter), from.stored) else { return };
         let id = MessageId::outbox(generation, number);
-        let mut plan = Box::new(Plan::hand_on(&group, &delivery.message, Some(id), Some(from)));
+        let mut plan =
+            Box::new(Plan::hand_on(self.access(), &group, &delivery.message, Some(id), Some(from)));
         let steps = std::mem::take(&mut plan.steps);
         let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
         if let Ok(plan) = plan.settle(self, Some(answer)) {
-            plan.push(self);
+            // What goes to another queue, or to a member, is taken from this one.
+            self.ledger().restored.add(plan.push(self));
             let ops = [SessionOp::GroupAck { number }].into_iter().collect();
             self.submit(vec![Step::Session { key: from.key.clone(), ops }]).await;
         }

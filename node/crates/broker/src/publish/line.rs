@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use weir_model::{Message, MessageId, Qos, UnixMillis};
-use weir_store::Outcome;
+use weir_store::{Outcome, Refusal};
 
 use super::plan::{self, Plan};
-use super::{Answering, Commit, Publisher, Verdict};
+use super::{Active, Answering, Commit, Publisher, Verdict};
 use crate::fanout;
-use crate::ledger::Loss;
+use crate::ledger::Ledger;
 use crate::routes::Matched;
 
 /// A message whose commit, or whose turn, has not come yet.
@@ -18,6 +18,13 @@ pub(super) struct Waiting {
     pub(super) stage: Stage,
     /// Who wanted it when it came; found again if somebody subscribed since.
     pub(super) matched: Option<Arc<Matched>>,
+}
+
+impl Waiting {
+    /// Whether it is a message, received and neither accepted nor refused yet.
+    fn is_message(&self) -> bool {
+        !matches!(self.stage, Stage::Releasing { .. })
+    }
 }
 
 pub(super) enum Stage {
@@ -30,7 +37,7 @@ pub(super) enum Stage {
     /// A PUBREL in the store.
     Releasing { commit: Arc<Commit> },
     /// Refused while it waited.
-    Refused(Verdict),
+    Refused(Refusal),
 }
 
 impl Publisher {
@@ -50,6 +57,7 @@ impl Publisher {
             }
             let head = active.line.pop_front()?;
             active.line_bytes -= head.bytes;
+            active.messages -= u64::from(head.is_message());
             if let Some(done) = self.finish(head) {
                 return Some(done);
             }
@@ -68,7 +76,7 @@ impl Publisher {
         if noted(&active.line[at]) == Some(false) {
             return false;
         }
-        let placeholder = Stage::Refused(Verdict::Lost);
+        let placeholder = Stage::Refused(Refusal::Unknown);
         let Stage::Noting { message, due, commit } =
             std::mem::replace(&mut active.line[at].stage, placeholder)
         else {
@@ -77,8 +85,8 @@ impl Publisher {
         let matched = active.line[at].matched.clone();
         let stage = match plan::outcome(commit.take(), 0) {
             Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due, matched.as_ref()),
-            Ok(_) => Stage::Refused(Verdict::Lost),
-            Err(refusal) => Stage::Refused(plan::verdict(refusal)),
+            Ok(_) => Stage::Refused(Refusal::Unknown),
+            Err(refusal) => Stage::Refused(refusal),
         };
         if let Some(active) = &mut self.active {
             active.noting -= 1;
@@ -103,9 +111,13 @@ impl Publisher {
 
     /// What a topic matches now; what it matched before, if nobody has come or gone.
     fn current(&self, before: Option<&Arc<Matched>>, topic: &str) -> Arc<Matched> {
-        match before.filter(|matched| self.realm.routes.is_current(matched.generations)) {
+        let access = self.broker.access();
+        let current = |matched: &&Arc<Matched>| {
+            matched.access_version == access.version() && self.realm.routes.is_current(matched.generations)
+        };
+        match before.filter(current) {
             Some(matched) => matched.clone(),
-            None => Arc::new(self.realm.routes.find(topic)),
+            None => Arc::new(self.realm.routes.find(topic, access)),
         }
     }
 
@@ -120,13 +132,12 @@ impl Publisher {
                     Ok(plan) => (message, Some(plan)),
                     // Delivered all the same, but not retained (`guarantees.md` 5).
                     Err(refusal) if message.qos == Qos::AtMostOnce && !delayed => {
-                        self.broker.ledger().lost(Loss::RetainSkipped, 1);
+                        self.broker.ledger().skip_retained(self.session.client_id(), &message.topic);
                         tracing::debug!(%refusal, "a retained QoS 0 message could not be kept");
                         (message, None)
                     }
                     Err(refusal) => {
-                        self.tally.refused += 1;
-                        self.broker.ledger().lost(Loss::StoreRefused, 1);
+                        self.broker.ledger().refuse(refusal.into());
                         return Some((answering, plan::verdict(refusal)));
                     }
                 }
@@ -138,7 +149,10 @@ impl Publisher {
                 };
                 return Some((answering, verdict));
             }
-            Stage::Refused(verdict) => return Some((answering, verdict)),
+            Stage::Refused(refusal) => {
+                self.broker.ledger().refuse(refusal.into());
+                return Some((answering, plan::verdict(refusal)));
+            }
             Stage::Noting { .. } => return Some((answering, Verdict::Lost)),
         };
         if plan.as_ref().is_some_and(|plan| plan.is_delayed()) {
@@ -168,6 +182,7 @@ impl Publisher {
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit };
                 let active = self.active.get_or_insert_default();
+                active.messages += 1;
                 active.line.push_front(Waiting { answering, bytes: 0, stage, matched: Some(matched) });
                 return None;
             }
@@ -181,7 +196,7 @@ impl Publisher {
         }
         copies += match plan {
             Some(plan) => plan.push(&self.broker),
-            None => Plan::groups(&message, &matched).push(&self.broker),
+            None => Plan::groups(self.broker.access(), &message, &matched).push(&self.broker),
         };
         self.tally.accepted += 1;
         self.tally.matched += copies;
@@ -202,10 +217,37 @@ impl Publisher {
     ) -> Stage {
         let mut plan = match due {
             Some(due) => Plan::delayed(&self.realm, message, id, due),
-            None => Plan::new(&self.realm, message, matched, Some(&self.session), id),
+            None => Plan::new(self.broker.access(), &self.realm, message, matched, Some(&self.session), id),
         };
         let steps = std::mem::take(&mut plan.steps);
         let commit = Commit::submit(&self.broker, &self.session, steps);
         Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit }
+    }
+}
+
+impl Active {
+    /// Tells the ledger how many messages are in the line now.
+    pub(super) fn settle(&mut self, ledger: &Ledger) {
+        ledger.in_lines(self.messages.cast_signed() - self.settled.cast_signed());
+        self.settled = self.messages;
+    }
+}
+
+/// A connection's task has panicked, or the node stops before its line was drained: what it has
+/// counted is settled, and what it has taken in still goes to its receivers.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.settle();
+        let left = |active: &Active| !active.line.is_empty() || !active.run.is_empty();
+        let Some(active) = self.active.take_if(|active| left(active) && !active.salvaged) else { return };
+        let mut heir = Publisher::new(
+            self.broker.clone(),
+            self.realm.clone(),
+            self.session.clone(),
+            self.principal.clone(),
+            self.fence,
+        );
+        heir.active = Some(Box::new(Active { salvaged: true, ..*active }));
+        self.broker.runtime().spawn(async move { heir.drain().await });
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
+use weir_access::Access;
 use weir_model::{Message, MessageId, Position, Qos, Reason, Topic, UnixMillis};
 use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
 
 use super::Verdict;
 use crate::broker::Broker;
 use crate::fanout::{self, Frames};
-use crate::ledger::Loss;
+use crate::ledger::{Enqueued, Loss};
 use crate::outbox::{Claim, Live};
 use crate::realm::Realm;
 use crate::routes::{Matched, Target};
@@ -37,6 +38,16 @@ enum To {
     Queue(Arc<Group>),
 }
 
+impl To {
+    /// The name of the queue that is, or would be, owed the copy.
+    fn name(&self) -> &Arc<str> {
+        match self {
+            To::Session(session) => session.client_id(),
+            To::Member(_, group) | To::Queue(group) => &group.key.name,
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
@@ -44,6 +55,8 @@ pub struct Plan {
     delayed: bool,
     /// Where the retained message stands, once it is stored.
     pub position: Option<Position>,
+    /// Copies that the store had no place for.
+    lost: u64,
     /// What the store knows repeats by.
     id: Option<MessageId>,
     /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
@@ -53,6 +66,7 @@ pub struct Plan {
 impl Plan {
     /// Everything `message` owes.
     pub fn new(
+        access: &Access,
         realm: &Realm,
         message: &Arc<Message>,
         matched: &Matched,
@@ -69,7 +83,7 @@ impl Plan {
             plan.queue(message, target, id);
         }
         for group in &matched.groups {
-            plan.share(message, group, id, None);
+            plan.share(access, message, group, id, None);
         }
         plan
     }
@@ -82,11 +96,11 @@ impl Plan {
     }
 
     /// Only what goes to share groups and needs no store.
-    pub fn groups(message: &Arc<Message>, matched: &Matched) -> Plan {
+    pub fn groups(access: &Access, message: &Arc<Message>, matched: &Matched) -> Plan {
         let mut plan = Plan::default();
         if message.qos == Qos::AtMostOnce {
             for group in &matched.groups {
-                plan.share(message, group, None, None);
+                plan.share(access, message, group, None, None);
             }
         }
         plan
@@ -94,13 +108,14 @@ impl Plan {
 
     /// Hands one shared message to another member than `not`.
     pub fn hand_on(
+        access: &Access,
         group: &Arc<Group>,
         message: &Arc<Message>,
         id: Option<MessageId>,
         not: Option<&Arc<Session>>,
     ) -> Plan {
         let mut plan = Plan::default();
-        plan.share(message, group, id, not);
+        plan.share(access, message, group, id, not);
         plan
     }
 
@@ -165,6 +180,7 @@ impl Plan {
 
     fn share(
         &mut self,
+        access: &Access,
         message: &Arc<Message>,
         group: &Arc<Group>,
         id: Option<MessageId>,
@@ -178,7 +194,7 @@ impl Plan {
             subscription_ids: SmallVec::new(),
             group: Some(group.filter.clone()),
         };
-        let Some(pick) = group.pick(durable, not) else {
+        let Some(pick) = group.pick(durable, not, |member| member.may_receive(access, &message.topic)) else {
             if durable {
                 self.enqueue(group.key.clone(), 0, id, delivery, To::Queue(group.clone()));
             } else {
@@ -219,71 +235,69 @@ impl Plan {
             self.position = Some(*position);
         }
         let ledger = broker.ledger();
-        let Plan { copies, covered, .. } = &mut *self;
+        let Plan { copies, covered, lost, .. } = &mut *self;
         copies.retain_mut(|copy| {
             let Some(step) = copy.step else { return true };
-            let kept = match answer.get(step).and_then(|step| step.as_ref().ok()).and_then(|ops| ops.first())
-            {
-                Some(Outcome::Enqueued { number, dropped }) => {
-                    copy.number = Some(*number);
-                    ledger.stored.add(1);
-                    ledger.lost(Loss::QueueFull, u64::from(*dropped));
-                    true
-                }
-                Some(Outcome::Gone) => {
-                    ledger.lost(Loss::SessionGone, 1);
-                    false
-                }
-                Some(Outcome::QueueFull) => {
-                    ledger.lost(Loss::QueueFull, 1);
-                    false
-                }
-                _ => false,
-            };
-            if let (false, To::Session(session)) = (kept, &copy.to) {
+            let outcome = answer.get(step).and_then(|step| step.as_ref().ok()?.first());
+            match ledger.enqueued(copy.to.name(), &copy.delivery.message.topic, outcome) {
+                Enqueued::At(number) => copy.number = Some(number),
+                Enqueued::Lost => *lost += 1,
+                Enqueued::Before => {}
+            }
+            if let (None, To::Session(session)) = (copy.number, &copy.to) {
                 covered.push(Arc::as_ptr(session) as usize);
             }
-            kept
+            copy.number.is_some()
         });
         Ok(self)
     }
 
-    /// Gives the live copies to who is online; returns how many copies the plan made.
+    /// Gives the live copies to who is online; returns how many copies the plan made, those included
+    /// that [`Plan::settle`] found lost.
     pub fn push(&self, broker: &Broker) -> u64 {
         let mut frames = Frames::default();
         for copy in &self.copies {
             let delivery = copy.delivery.clone();
             match &copy.to {
                 To::Session(session) if session.is_online() => {
-                    let live = Live { delivery, number: copy.number, claim: None };
-                    session.outbox.push_copy(live, broker.limits(), broker.ledger());
+                    fanout::push_copy(broker, session, Live { delivery, number: copy.number, claim: None });
                 }
                 To::Member(session, group) if delivery.qos > Qos::AtMostOnce => {
-                    if let Some(number) = copy.number {
-                        group.claim(number);
+                    // Whoever hands out the queue may have found it there already.
+                    if copy.number.is_some_and(|number| !group.claim(number)) {
+                        continue;
                     }
                     let claim = Claim { group: group.clone(), number: copy.number, handovers: 0 };
-                    let live = Live { delivery, number: None, claim: Some(claim) };
-                    session.outbox.push_copy(live, broker.limits(), broker.ledger());
+                    fanout::push_copy(broker, session, Live { delivery, number: None, claim: Some(claim) });
                 }
                 To::Member(session, _) => frames.push(broker, session, delivery),
-                To::Queue(_) if copy.number.is_none() => broker.ledger().lost(Loss::SharedUnclaimed, 1),
+                To::Queue(group) if copy.number.is_none() => {
+                    let topic = &delivery.message.topic;
+                    broker.ledger().lost_by(&group.key.name, topic, Loss::SharedUnclaimed, 1);
+                }
                 // Somebody came while it was on its way into the queue.
-                To::Queue(group) if group.pick(true, None).is_some() => broker.drain_later(group.clone()),
+                To::Queue(group) if group.pick(true, None, |_| true).is_some() => {
+                    broker.drain_later(group.clone())
+                }
                 To::Session(_) | To::Queue(_) => {}
             }
         }
-        self.copies.len() as u64
+        self.copies.len() as u64 + self.lost
     }
+}
+
+/// Seconds and target of a delayed topic.
+pub fn split_delayed(topic: &str) -> Option<(&str, &str)> {
+    topic.strip_prefix(DELAYED)?.split_once('/')
 }
 
 /// The topic a publish is for, and when: `$delayed/<seconds>/<topic>` names both.
 pub fn target(topic: &str, now: UnixMillis, seconds_max: u32) -> Result<(Topic, Option<UnixMillis>), Reason> {
     let invalid = |_| Reason::TopicInvalid;
-    let Some(rest) = topic.strip_prefix(DELAYED) else {
+    if !topic.starts_with(DELAYED) {
         return Ok((Topic::new(topic).map_err(invalid)?, None));
-    };
-    let (seconds, topic) = rest.split_once('/').ok_or(Reason::TopicInvalid)?;
+    }
+    let (seconds, topic) = split_delayed(topic).ok_or(Reason::TopicInvalid)?;
     let seconds: u32 = seconds.parse().map_err(|_| Reason::TopicInvalid)?;
     if seconds > seconds_max || weir_model::topic::is_reserved(topic) {
         return Err(Reason::TopicInvalid);
@@ -301,7 +315,9 @@ pub fn outcome(answer: Option<Answer>, step: usize) -> Result<Outcome, Refusal> 
 /// What a publisher hears of a refusal.
 pub fn verdict(refusal: Refusal) -> Verdict {
     match refusal {
-        Refusal::DiskFull | Refusal::QueueRefuses => Verdict::Refused(Reason::Quota),
+        Refusal::DiskFull | Refusal::QueueRefuses | Refusal::QueuesFull | Refusal::RetainedFull => {
+            Verdict::Refused(Reason::Quota)
+        }
         Refusal::Unavailable => Verdict::Refused(Reason::Busy),
         Refusal::NotOwner => Verdict::Refused(Reason::NotAuthorized),
         Refusal::Fenced | Refusal::Unknown => Verdict::Lost,

@@ -16,6 +16,10 @@ pub struct Matched {
     pub targets: Box<[Target]>,
     pub groups: Box<[Arc<Group>]>,
     pub generations: Generations,
+    /// The version of access it was made with.
+    pub access_version: u64,
+    /// Receivers who want it and may not have it.
+    pub denied: u64,
     /// Some receiver's QoS 1 and 2 copies go through the store.
     pub queued: bool,
 }
@@ -41,7 +45,7 @@ enum Own {
 
 impl Matched {
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty()
+        self.targets.is_empty() && self.groups.is_empty() && self.denied == 0
     }
 }
 
@@ -81,13 +85,24 @@ impl Collector {
         self.groups.extend(members.groups().iter().cloned());
     }
 
-    pub(super) fn finish(mut self, generations: Generations) -> Matched {
+    pub(super) fn finish(
+        mut self,
+        generations: Generations,
+        access_version: u64,
+        may: &dyn Fn(&Session) -> bool,
+    ) -> Matched {
         self.members.sort_by_key(|member| Arc::as_ptr(&member.session) as usize);
         let same = |a: &Member, b: &Member| Arc::ptr_eq(&a.session, &b.session);
-        let targets: Box<[Target]> = self.members.chunk_by(same).map(target).collect();
+        let mut denied = 0;
+        let allowed = |members: &&[Member]| {
+            let may = may(&members[0].session);
+            denied += u64::from(!may);
+            may
+        };
+        let targets: Box<[Target]> = self.members.chunk_by(same).filter(allowed).map(target).collect();
         let queued = targets.iter().any(|t| t.session.stored.is_some() && t.qos > Qos::AtMostOnce)
             || !self.groups.is_empty();
-        Matched { targets, groups: self.groups.into(), generations, queued }
+        Matched { targets, groups: self.groups.into(), generations, access_version, denied, queued }
     }
 }
 

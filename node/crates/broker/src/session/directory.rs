@@ -1,10 +1,12 @@
 //! The directory: every session of this node by its client id. One client id lives once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use ractor::Actor;
+use weir_access::Identity;
 use weir_model::Reason;
 use weir_store::{Fence, QueueEnds, Will};
 
@@ -12,16 +14,15 @@ use super::Session;
 use super::shard::{ShardActor, ShardMsg};
 use crate::broker::Broker;
 use crate::form::FormId;
-use crate::outbox::Bell;
 use crate::realm::Realm;
 use crate::supervisor::{ChildSpec, Slot};
 
 /// Session shards of a node; a client id belongs to one.
 const SHARDS: usize = 16;
 
-/// How often, and how many times, a connection being replaced is looked at before it is taken over.
-const LEAVING_LOOK: std::time::Duration = std::time::Duration::from_millis(2);
-const LEAVING_LOOKS: u32 = 12;
+/// How long a connection that is being replaced may take to read what has come for it. It is a turn
+/// of its task; one that takes longer is stuck.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(1);
 
 type Table = HashMap<(Arc<str>, Arc<str>), Arc<Session>>;
 
@@ -35,6 +36,25 @@ pub struct Shard {
 pub struct Directory {
     hasher: hashbrown::DefaultHashBuilder,
     shards: Vec<Arc<Shard>>,
+    /// Connections that were given a session since the start.
+    opened: AtomicU64,
+}
+
+/// What the sessions of a node come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    pub sessions: usize,
+    pub connected: usize,
+    /// Copies in outboxes that lie in no store.
+    pub waiting: u64,
+}
+
+/// Subscriptions of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    pub all: usize,
+    /// Those among them to shared filters.
+    pub shared: usize,
 }
 
 /// What a new connection asks for.
@@ -42,7 +62,8 @@ pub struct Directory {
 pub struct Request {
     pub realm: Arc<Realm>,
     pub client_id: Arc<str>,
-    pub user_id: Option<Arc<str>>,
+    /// Whose connection it is; the session belongs to its user id.
+    pub identity: Arc<Identity>,
     pub clean_start: bool,
     /// How long the session outlives the connection; 0 = not at all, `u32::MAX` = for ever.
     pub expiry_seconds: u32,
@@ -51,6 +72,14 @@ pub struct Request {
     pub form: FormId,
     /// Unique among the connections of this process, never 0.
     pub connection: u64,
+}
+
+impl Request {
+    /// Whether it is of the user a session belongs to (`guarantees.md` 4).
+    pub(super) fn is_of_owner(&self, session: &Session) -> bool {
+        let same = |owner: &Identity| owner.principal.user_id == self.identity.principal.user_id;
+        session.identity().is_none_or(|owner| same(&owner))
+    }
 }
 
 /// The session a connection was given.
@@ -85,6 +114,7 @@ impl Default for Directory {
         Directory {
             hasher: hashbrown::DefaultHashBuilder::default(),
             shards: (0..SHARDS).map(|_| Arc::default()).collect(),
+            opened: AtomicU64::new(0),
         }
     }
 }
@@ -101,24 +131,21 @@ impl Directory {
         let shard = self.shard(&request.client_id);
         let request = Arc::new(request);
         let answer = shard.slot.call(|reply| ShardMsg::Open { request: request.clone(), reply }).await;
-        answer.unwrap_or(Err(Reason::Unavailable))
+        let opened = answer.unwrap_or(Err(Reason::Unavailable));
+        self.opened.fetch_add(u64::from(opened.is_ok()), Ordering::Relaxed);
+        opened
     }
 
     /// A client may say goodbye on one socket and be back on another before the first was read: its
-    /// old connection gets a moment to read what has come, so that the goodbye counts first.
+    /// old connection reads what has come first, so that the goodbye counts.
     async fn let_leave(&self, request: &Request) {
         let Some(session) = self.find(&request.realm.name, &request.client_id) else { return };
         let connection = session.connection();
-        if connection == 0 {
+        if connection == 0 || !request.is_of_owner(&session) {
             return;
         }
-        session.outbox.ring(Bell::Progress);
-        let mut looks = tokio::time::interval(LEAVING_LOOK);
-        for _ in 0..LEAVING_LOOKS {
-            if !session.is_attached_to(connection) {
-                return;
-            }
-            looks.tick().await;
+        if let Some(read_out) = session.outbox.ask_to_read_out(connection) {
+            let _ = tokio::time::timeout(LEAVING, read_out).await;
         }
     }
 
@@ -127,6 +154,11 @@ impl Directory {
         let shard = self.shard(closing.session.client_id());
         let closing = Arc::new(closing);
         let _ = shard.slot.call(|reply| ShardMsg::Close { closing: closing.clone(), reply }).await;
+    }
+
+    /// The client of a connected session has proved anew who it is: when that ends has changed.
+    pub fn renewed(&self, session: &Arc<Session>) {
+        self.shard(session.client_id()).slot.cast(ShardMsg::Renewed(session.clone()));
     }
 
     /// The will delay of a detached session is over.
@@ -169,11 +201,46 @@ impl Directory {
 
     /// Sessions known, and those with a connection.
     pub fn count(&self) -> (usize, usize) {
-        let count = |shard: &Arc<Shard>| {
+        let census = self.census();
+        (census.sessions, census.connected)
+    }
+
+    /// Connections that were given a session since the start.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Subscriptions of all sessions; looks at each.
+    pub fn subscriptions(&self) -> Subscriptions {
+        let mut subscriptions = Subscriptions::default();
+        for shard in &self.shards {
+            for session in shard.table.lock().values() {
+                let (all, shared) = session.subscription_counts();
+                subscriptions.all += all;
+                subscriptions.shared += shared;
+            }
+        }
+        subscriptions
+    }
+
+    /// Looks at every session once.
+    pub fn census(&self) -> Census {
+        self.census_with(&mut |_| {})
+    }
+
+    /// The same, and shows who has a connection to `look`, which must be quick.
+    pub fn census_with(&self, look: &mut dyn FnMut(&Arc<Session>)) -> Census {
+        let mut census = Census::default();
+        for shard in &self.shards {
             let table = shard.table.lock();
-            (table.len(), table.values().filter(|s| s.is_online()).count())
-        };
-        self.shards.iter().map(count).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+            census.sessions += table.len();
+            for session in table.values().filter(|session| session.is_online()) {
+                census.connected += 1;
+                census.waiting += session.outbox.waiting();
+                look(session);
+            }
+        }
+        census
     }
 
     pub(crate) fn children(broker: &Broker) -> Vec<ChildSpec> {

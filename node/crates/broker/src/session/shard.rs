@@ -1,13 +1,14 @@
 //! One session shard: opens and closes the sessions of its client ids, one after the other, so that
 //! a client id lives once; keeps their keep-alive wheel.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
-use weir_model::Reason;
+use weir_model::{Reason, UnixMillis};
 use weir_store::{
     Detach, Fence, Open, OutboxEntry, Outcome, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step,
 };
@@ -27,10 +28,26 @@ const RECHECK_MS: u64 = 30_000;
 pub struct ShardActor;
 
 pub enum ShardMsg {
-    Open { request: Arc<Request>, reply: oneshot::Sender<Result<Opened, Reason>> },
-    Close { closing: Arc<Closing>, reply: oneshot::Sender<()> },
-    FireWill { key: SessionKey, generation: u64, reply: oneshot::Sender<()> },
-    Expire { key: SessionKey, fence: Fence, reply: oneshot::Sender<()> },
+    Open {
+        request: Arc<Request>,
+        reply: oneshot::Sender<Result<Opened, Reason>>,
+    },
+    Close {
+        closing: Arc<Closing>,
+        reply: oneshot::Sender<()>,
+    },
+    FireWill {
+        key: SessionKey,
+        generation: u64,
+        reply: oneshot::Sender<()>,
+    },
+    Expire {
+        key: SessionKey,
+        fence: Fence,
+        reply: oneshot::Sender<()>,
+    },
+    /// Its client has proved anew who it is.
+    Renewed(Arc<Session>),
     Tick,
     Panic,
 }
@@ -40,6 +57,10 @@ pub struct State {
     shard: Arc<Shard>,
     wheel: Wheel,
     rechecked_ms: u64,
+    /// Connections whose token ends, by its end and the connection's number.
+    expiries: BTreeMap<(UnixMillis, u64), Weak<Session>>,
+    /// The version of access by which the connected were let in, or judged again.
+    access_version: u64,
 }
 
 impl Actor for ShardActor {
@@ -52,11 +73,16 @@ impl Actor for ShardActor {
         _: ActorRef<ShardMsg>,
         (broker, shard): (Broker, Arc<Shard>),
     ) -> Result<State, ActorProcessingErr> {
-        let mut wheel = Wheel::new(clock::now_ms());
-        for session in shard.table.lock().values().filter(|s| s.is_online()) {
-            wheel.watch(session, session.connection());
+        let wheel = Wheel::new(clock::now_ms());
+        let now = clock::now_ms();
+        let expiries = BTreeMap::new();
+        let mut state = State { broker, shard, wheel, rechecked_ms: now, expiries, access_version: 0 };
+        let online: Vec<_> = state.shard.table.lock().values().filter(|s| s.is_online()).cloned().collect();
+        for session in online {
+            state.wheel.watch(&session, session.connection());
+            state.watch_expiry(&session);
         }
-        Ok(State { broker, shard, wheel, rechecked_ms: clock::now_ms() })
+        Ok(state)
     }
 
     async fn handle(
@@ -83,11 +109,13 @@ impl Actor for ShardActor {
                 state.expire(&key, fence).await;
                 let _ = reply.send(());
             }
+            ShardMsg::Renewed(session) => state.renewed(&session),
             ShardMsg::Tick => {
                 for silent in state.wheel.turn(clock::now_ms()) {
                     silent.outbox.ring(Bell::KeepAlive);
                 }
                 state.recheck();
+                state.judge_again();
             }
             ShardMsg::Panic => panic!("a fault test asked this session shard to panic"),
         }
@@ -117,6 +145,51 @@ impl State {
         }
     }
 
+    fn watch_expiry(&mut self, session: &Arc<Session>) {
+        if let Some(at) = session.identity().and_then(|identity| identity.expires_at) {
+            self.expiries.insert((at, session.connection()), Arc::downgrade(session));
+        }
+    }
+
+    /// Its identity may rest on what was taken away while it was being proved.
+    fn renewed(&mut self, session: &Arc<Session>) {
+        self.watch_expiry(session);
+        if session.identity().is_some_and(|identity| !self.broker.access().still_holds(&identity)) {
+            session.outbox.ring(Bell::Kick);
+        }
+    }
+
+    fn forget_expiry(&mut self, session: &Session, connection: u64) {
+        if let Some(at) = session.identity().and_then(|identity| identity.expires_at) {
+            self.expiries.remove(&(at, connection));
+        }
+    }
+
+    /// Ends connections whose token has ended, and, after a change of access, those whose identity
+    /// rests on nothing any more. What the others may no longer have, routes leave out from then on.
+    fn judge_again(&mut self) {
+        let now = clock::unix();
+        while let Some(first) = self.expiries.first_entry().filter(|entry| entry.key().0 <= now) {
+            let (_, connection) = *first.key();
+            let session = first.remove().upgrade();
+            let over = |session: &Arc<Session>| {
+                session.is_attached_to(connection) && session.identity().is_some_and(|who| who.is_over(now))
+            };
+            if let Some(session) = session.filter(over) {
+                session.outbox.ring(Bell::Kick);
+            }
+        }
+        let version = self.broker.access().version();
+        if std::mem::replace(&mut self.access_version, version) == version {
+            return;
+        }
+        let access = self.broker.access();
+        let gone = |session: &&Arc<Session>| {
+            session.is_online() && session.identity().is_some_and(|identity| !access.still_holds(&identity))
+        };
+        self.shard.table.lock().values().filter(gone).for_each(|session| session.outbox.ring(Bell::Kick));
+    }
+
     /// Takes a session out unless another one has its place.
     fn remove(&self, session: &Arc<Session>) {
         let key = (session.key.realm.clone(), session.key.name.clone());
@@ -127,12 +200,19 @@ impl State {
     }
 
     async fn open(&mut self, request: &Request) -> Result<Opened, Reason> {
+        // What changes from here on, `judge_again` sees.
+        if !self.broker.access().still_holds(&request.identity) {
+            return Err(Reason::NotAuthorized);
+        }
         let key = SessionKey {
             realm: request.realm.name.clone(),
             kind: SessionKind::Client,
             name: request.client_id.clone(),
         };
         let existing = self.get(&key);
+        if existing.as_ref().is_some_and(|session| !request.is_of_owner(session)) {
+            return Err(Reason::ClientId);
+        }
         if let Some(existing) = existing.as_ref().filter(|old| request.clean_start && old.stored.is_some()) {
             self.broker.bequeath_shared(&request.realm, existing).await;
         }
@@ -169,12 +249,15 @@ impl State {
         session: Arc<Session>,
         opened: Option<Box<weir_store::Opened>>,
     ) -> Opened {
+        self.forget_expiry(&session, session.connection());
+        session.set_identity(request.identity.clone());
         let (lost, copies) = session.attach(request.connection, request.form, request.keep_alive_ms);
-        self.broker.ledger().lost(Loss::ConnectionLost, lost);
+        self.broker.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
         self.broker.hand_on(&request.realm, &session, copies);
         let at_once = request.will.as_ref().is_some_and(|will| will.delay_seconds == 0);
         session.set_will_at_once(at_once);
         self.wheel.watch(&session, request.connection);
+        self.watch_expiry(&session);
         if let Some(entry) = opened.as_ref().and_then(|opened| opened.fired.clone()) {
             self.broker.publish_owed(session.key.clone(), entry);
         }
@@ -192,7 +275,8 @@ impl State {
     }
 
     /// Another session takes this client id's place.
-    async fn replace(&self, request: &Request, old: &Arc<Session>) {
+    async fn replace(&mut self, request: &Request, old: &Arc<Session>) {
+        self.forget_expiry(old, old.connection());
         old.outbox.ring(Bell::TakenOver);
         let _ = self.broker.topics().leave(&request.realm, old).await;
     }
@@ -209,7 +293,7 @@ impl State {
             ops.push(SessionOp::FireWill { generation });
         }
         ops.push(SessionOp::Open(Open {
-            user_id: request.user_id.clone(),
+            user_id: request.identity.principal.user_id.clone(),
             clean_start: request.clean_start || existing.is_some_and(|s| s.stored.is_none()),
             persistent: request.expiry_seconds > 0,
             expiry_seconds: request.expiry_seconds,
@@ -232,13 +316,14 @@ impl State {
         opened.ok_or(Reason::Unavailable)
     }
 
-    async fn close(&self, closing: &Closing) {
+    async fn close(&mut self, closing: &Closing) {
         let session = &closing.session;
         if !session.detach(closing.connection) {
             return;
         }
+        self.forget_expiry(session, closing.connection);
         let (lost, copies) = session.outbox.clear(0);
-        self.broker.ledger().lost(Loss::ConnectionLost, lost);
+        self.broker.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
         self.broker.hand_on(&closing.realm, session, copies);
         if closing.expiry_seconds == 0 || session.stored.is_none() {
             self.end(closing).await;

@@ -41,8 +41,8 @@ pub struct Held {
 pub enum Answered {
     /// The delivery with this number is over. A shared claim, if it was one, is settled.
     Over { number: u64, claim: Option<Claim> },
-    /// PUBREL wants sending.
-    Release { number: u64 },
+    /// PUBREL wants sending; the receiver has the message, so a shared claim on it is settled.
+    Release { number: u64, claim: Option<Claim> },
     /// No such delivery: an answer from before, or a mistake of the client.
     Unknown,
 }
@@ -128,10 +128,13 @@ impl Window {
                 Answered::Over { number, claim }
             }
             slot @ Slot::Sent { qos: Qos::ExactlyOnce, .. } => {
-                *slot = Slot::Released;
-                Answered::Release { number }
+                let claim = match std::mem::replace(slot, Slot::Released) {
+                    Slot::Sent { held, .. } => held.map(|held| held.claim),
+                    Slot::Free | Slot::Released => None,
+                };
+                Answered::Release { number, claim }
             }
-            Slot::Released => Answered::Release { number },
+            Slot::Released => Answered::Release { number, claim: None },
             _ => Answered::Unknown,
         }
     }
@@ -167,11 +170,10 @@ impl Window {
         }
     }
 
-    /// Shared deliveries that were not acknowledged; QoS 2 ones stay with their member
-    /// (MQTT-4.8.2-4) and end with a clean session.
+    /// Shared deliveries that were not acknowledged.
     pub fn into_held(self) -> Vec<Held> {
         let held = |slot| match slot {
-            Slot::Sent { qos: Qos::AtLeastOnce, held: Some(held) } => Some(*held),
+            Slot::Sent { held: Some(held), .. } => Some(*held),
             _ => None,
         };
         self.slots.into_iter().filter_map(held).collect()
@@ -207,11 +209,43 @@ mod tests {
         let mut window = Window::new(5, 10);
         let id = window.send(5, Qos::ExactlyOnce, None);
         assert!(matches!(window.pubcomp(id), Answered::Unknown));
-        assert!(matches!(window.pubrec(id, false), Answered::Release { number: 5 }));
-        assert!(matches!(window.pubrec(id, false), Answered::Release { number: 5 }));
+        assert!(matches!(window.pubrec(id, false), Answered::Release { number: 5, .. }));
+        assert!(matches!(window.pubrec(id, false), Answered::Release { number: 5, .. }));
         assert!(matches!(window.puback(id), Answered::Unknown));
         assert!(matches!(window.pubcomp(id), Answered::Over { number: 5, .. }));
         assert_eq!(window.room(), 10);
+    }
+
+    #[test]
+    fn a_shared_qos2_message_is_settled_once_its_receiver_has_it() {
+        let filter = weir_model::Filter::new("$share/g/t").unwrap();
+        let message = std::sync::Arc::new(weir_model::Message {
+            topic: weir_model::Topic::new("t").unwrap(),
+            payload: bytes::Bytes::new(),
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            expires_at: None,
+            properties: None,
+        });
+        let held = |number| {
+            let group = crate::share::Group::new(filter.clone(), "r".into());
+            let delivery = Delivery {
+                message: message.clone(),
+                qos: Qos::ExactlyOnce,
+                retain: false,
+                subscription_ids: Default::default(),
+                group: Some(filter.clone()),
+            };
+            Some(Box::new(Held { delivery, claim: Claim { group, number: Some(number), handovers: 0 } }))
+        };
+        let mut window = Window::new(1, 10);
+        let id = window.send(1, Qos::ExactlyOnce, held(7));
+        window.send(2, Qos::ExactlyOnce, held(8));
+        let answered = window.pubrec(id, false);
+        assert!(matches!(answered, Answered::Release { claim: Some(Claim { number: Some(7), .. }), .. }));
+        assert!(matches!(window.pubrec(id, false), Answered::Release { claim: None, .. }));
+        let left: Vec<_> = window.into_held().iter().map(|held| held.claim.number).collect();
+        assert_eq!(left, [Some(8)]);
     }
 
     #[test]

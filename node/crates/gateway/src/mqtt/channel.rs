@@ -9,18 +9,22 @@ use metrics::counter;
 use weir_broker::Session;
 use weir_broker::ledger::Loss;
 use weir_broker::outbox::{Bell, Chunk, Limits, Live};
-use weir_broker::publish::{Commit, Publisher};
+use weir_broker::pressure::Level;
+use weir_broker::publish::{Commit, LongMatch, Publisher};
 use weir_broker::session::intake::Intake;
 use weir_broker::session::window::{Held, Window};
 use weir_broker::store::{Fence, Queued, ReadError, SessionOp, Step};
 use weir_model::Reason;
-use weir_wire::mqtt::{self, Disconnect, ReasonCode, Version, encode};
+use weir_wire::mqtt::{self, Disconnect, PacketType, ReasonCode, Version, encode};
 
 use super::alias::{Incoming, Outgoing};
+use super::authenticate::Method;
 use super::reason;
 use super::subscribe::Replay;
+use super::trace;
 use crate::config::Config;
 use crate::connection::{Channel, Flow, Work};
+use crate::pace::Pace;
 
 /// One client's connection after CONNACK.
 pub struct Mqtt {
@@ -39,6 +43,8 @@ pub struct Mqtt {
     /// The stored queue has rows this connection has not seen.
     pub behind: bool,
     pub loading: Option<BoxFuture<'static, Result<Vec<Queued>, ReadError>>>,
+    /// Its rates, or its wait for memory; only while there is something to keep to.
+    pub pace: Option<Box<Pace>>,
     /// What is owed beside live messages; only while something is.
     pub owed: Option<Box<Owed>>,
     /// Rows up to here carry DUP.
@@ -47,6 +53,10 @@ pub struct Mqtt {
     pub expiry_was_zero: bool,
     pub has_will: bool,
     pub wants_reasons: bool,
+    /// Set when it was let in by enhanced authentication.
+    pub method: Option<Box<Method>>,
+    /// The version of access when it was let in: copies matched since need not be asked about again.
+    pub access_version: u64,
     /// Why it ended, once it has.
     pub ended: Option<Reason>,
     pub config: Arc<super::Shared>,
@@ -93,7 +103,8 @@ impl Mqtt {
     }
 
     pub fn end_with(&mut self, code: ReasonCode, reason: Reason, what: &str, out: &mut Vec<u8>) -> Flow {
-        tracing::debug!(client_id = %self.session().client_id(), %reason, what, "ending a connection");
+        trace::session(self.session(), self.version)
+            .in_scope(|| tracing::debug!(%reason, what, "ending a connection"));
         self.ended = Some(reason);
         if self.version == Version::V5 {
             let mut disconnect = Disconnect::new(code);
@@ -125,13 +136,15 @@ impl Mqtt {
         let endings = [
             (Bell::KeepAlive, Reason::KeepAlive),
             (Bell::Shutdown, Reason::ShuttingDown),
-            (Bell::Kick, Reason::Administrative),
             (Bell::Overrun, Reason::Quota),
         ];
         for (bell, reason) in endings {
             if session.outbox.heard(bell) {
                 return Some(self.end(reason, "", out));
             }
+        }
+        if session.outbox.heard(Bell::Kick) {
+            return Some(self.told_to_go(out));
         }
         assert!(!session.outbox.heard(Bell::Panic), "a fault test asked this connection to panic");
         None
@@ -151,19 +164,45 @@ impl Channel for Mqtt {
         self.publisher.broker.limits()
     }
 
+    fn read(&mut self, bytes: usize) {
+        self.publisher.broker.pressure().grew(bytes);
+        if let Some(pace) = &mut self.pace {
+            pace.read(bytes);
+        }
+    }
+
+    fn half_received(&mut self) {
+        if self.publisher.broker.pressure().stops_accepting() {
+            self.pace.get_or_insert_with(Pace::unlimited).half_received(true);
+            self.hold_if_short();
+        }
+    }
+
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
         let mut at = 0;
+        // Once a read: what one read holds at most goes beyond the levels of memory.
+        if let Some(pace) = &mut self.pace {
+            pace.half_received(false);
+        }
+        let paced = self.pace.is_some() || self.publisher.broker.pressure().stops_reading();
         loop {
             let rest = &bytes[at..];
+            let waits = paced && is_publish(rest);
+            if waits && !self.may_take_publish() {
+                return (at, Flow::Push);
+            }
             let len = match mqtt::frame_len(rest, self.config().packet_bytes_max) {
                 Ok(Some(len)) if len <= rest.len() => len,
                 Ok(_) => return (at, Flow::Continue),
                 Err(error) => return (bytes.len(), self.broken(&error, out)),
             };
             match self.packet(&rest[..len], out) {
-                Some(Flow::Push) => return (at, Flow::Push),
+                Some(Flow::Push) => return (at, self.long_match().unwrap_or(Flow::Push)),
                 Some(flow) => return (at + len, flow),
                 None => at += len,
+            }
+            if let Some(pace) = self.pace.as_mut().filter(|_| waits) {
+                pace.took_message();
             }
             if out.len() > self.config().answer_bytes_max || self.publisher.is_full() {
                 return (at, Flow::Push);
@@ -180,6 +219,11 @@ impl Channel for Mqtt {
 
     fn wake(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Flow {
         if let Some(flow) = self.bells(out) {
+            return flow;
+        }
+        if self.pace.is_some()
+            && let Some(flow) = self.keep_pace(cx, out)
+        {
             return flow;
         }
         while let Some((answering, verdict)) = self.publisher.completed() {
@@ -208,7 +252,21 @@ impl Channel for Mqtt {
     }
 
     fn resume(&mut self, work: Work, out: &mut Vec<u8>) -> Flow {
-        self.subscribed(work, out)
+        let work = match work.downcast::<LongMatch>() {
+            Ok(made) => {
+                self.publisher.matched(*made);
+                return Flow::Continue;
+            }
+            Err(work) => work,
+        };
+        match self.reauthenticated(work, out) {
+            Ok(flow) => flow,
+            Err(work) => self.subscribed(work, out),
+        }
+    }
+
+    fn answer_bytes_max(&self) -> usize {
+        self.config().answer_bytes_max
     }
 
     fn pressed_by(&self) -> Option<Arc<Session>> {
@@ -220,12 +278,20 @@ impl Channel for Mqtt {
     }
 
     fn is_full(&self) -> bool {
-        self.publisher.is_full()
+        self.publisher.is_full() || self.pace.as_ref().is_some_and(|pace| !pace.may_take())
     }
 
     fn frames(&mut self) -> VecDeque<Chunk> {
         let session = &self.publisher.session;
-        let taken = session.outbox.take_frames(self.publisher.broker.limits());
+        let limits = self.publisher.broker.limits();
+        let taken = match &mut self.pace {
+            None => session.outbox.take_frames(limits),
+            Some(pace) => {
+                pace.delivered(self.publisher.tally.sent());
+                let form = self.publisher.broker.form(session.form());
+                session.outbox.take_frames_within(pace.most(), form, limits)
+            }
+        };
         self.publisher.tally.delivered += taken.messages;
         self.publisher.tally.delivered_bytes += taken.bytes as u64;
         let Some(aliases) = self.aliases_out.as_mut().filter(|_| taken.messages > 0) else {
@@ -236,20 +302,94 @@ impl Channel for Mqtt {
             too_large += aliases.rewrite(chunk.bytes(), self.frame_bytes_max, &mut frames);
         }
         self.publisher.tally.delivered -= too_large;
-        self.publisher.broker.ledger().lost(Loss::TooLarge, too_large);
+        let client = self.publisher.session.client_id();
+        self.publisher.broker.ledger().lost_by(client, "", Loss::TooLarge, too_large);
         if frames.is_empty() { VecDeque::new() } else { VecDeque::from([Chunk::copied(frames)]) }
     }
 
+    fn pace(&mut self) -> Option<&mut Pace> {
+        self.pace.as_deref_mut()
+    }
+
     fn settle(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            pace.delivered(self.publisher.tally.sent());
+            pace.settled();
+        }
         self.publisher.settle();
     }
 }
 
+/// Whether a PUBLISH comes next, whole or not.
+fn is_publish(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| PacketType::of(*first) == Some(PacketType::Publish))
+}
+
 impl Mqtt {
+    /// Whether the PUBLISH that comes next may be taken now; without memory for it the publisher is held,
+    /// while acknowledgements and pings before it were heard.
+    fn may_take_publish(&mut self) -> bool {
+        self.hold_if_short();
+        self.pace.as_ref().is_none_or(|pace| pace.may_take())
+    }
+
+    fn hold_if_short(&mut self) {
+        if self.publisher.broker.pressure().stops_reading() {
+            self.pace.get_or_insert_with(Pace::unlimited).hold();
+        }
+    }
+
+    /// Looks whether a pause or a hold is over. Who waits too long for memory, or keeps it for half a
+    /// packet, is disconnected.
+    fn keep_pace(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        let Publisher { broker, session, .. } = &self.publisher;
+        let (level, wait_max) = (broker.pressure().level(), broker.config().memory_hold_seconds_max);
+        let pace = self.pace.as_mut()?;
+        if level < Level::StopReading {
+            pace.release();
+        } else if !pace.may_take() {
+            // Not its own silence.
+            session.seen();
+        }
+        if level < Level::StopAccepting || !session.has_half_received() {
+            pace.half_received(false);
+        }
+        if wait_max > 0 && pace.waits_for().is_some_and(|waited| waited.as_secs() >= wait_max) {
+            return Some(self.end_with(ReasonCode::ServerBusy, Reason::Busy, "short of memory", out));
+        }
+        pace.poll(cx);
+        if pace.is_over() {
+            self.pace = None;
+        }
+        None
+    }
+
+    /// The match the next PUBLISH waits for, if it takes long.
+    fn long_match(&mut self) -> Option<Flow> {
+        let making = self.publisher.long_match()?;
+        Some(Flow::Work(Box::pin(async { Box::new(making.await) as Work })))
+    }
+
+    /// How many messages may be sent now: by the client's window and by its pace.
+    pub fn send_room(&mut self) -> usize {
+        let Some(pace) = &mut self.pace else { return self.window.room() };
+        pace.delivered(self.publisher.tally.sent());
+        self.window.room().min(pace.most().messages)
+    }
+
     /// A connection's copies that came through the outbox.
     pub fn take_copies(&self, max: usize) -> Vec<Live> {
         let mut copies = Vec::new();
         self.publisher.session.outbox.take_copies(max, self.publisher.broker.limits(), &mut copies);
         copies
+    }
+}
+
+/// A connection that panicked has not said goodbye: what it held of share groups goes to other members.
+impl Drop for Mqtt {
+    fn drop(&mut self) {
+        let held = std::mem::replace(&mut self.window, Window::new(1, 1)).into_held();
+        let Publisher { broker, realm, session, .. } = &self.publisher;
+        broker.take_back(realm, session, held);
     }
 }

@@ -67,12 +67,15 @@ pub fn owned(properties: &MessageProperties<'_>) -> Option<Box<Properties>> {
     if only_expiry.is_empty() {
         return None;
     }
+    // Without room to spare: a message may be nothing but user properties.
+    let mut user = Vec::with_capacity(properties.user.iter().count());
+    user.extend(properties.user.iter().map(|(k, v)| (k.into(), v.into())));
     Some(Box::new(Properties {
         payload_is_utf8: properties.payload_is_utf8,
         content_type: properties.content_type.map(Box::from),
         response_topic: properties.response_topic.map(Box::from),
         correlation_data: properties.correlation_data.map(bytes::Bytes::copy_from_slice),
-        user: properties.user.iter().map(|(k, v)| (k.into(), v.into())).collect(),
+        user,
     }))
 }
 

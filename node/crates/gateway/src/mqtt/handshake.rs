@@ -7,29 +7,44 @@ use std::time::Duration;
 
 use metrics::counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use weir_broker::access::{Action, Credentials, Identity};
+use weir_broker::access::{Credentials, Identity};
 use weir_broker::publish::Publisher;
+use weir_broker::session::Origin;
 use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::session::intake::Intake;
 use weir_broker::session::window::Window;
-use weir_broker::{Realm, clock};
+use weir_broker::{Realm, Session, clock};
 use weir_model::topic::{is_bridge_state, is_reserved};
 use weir_model::{CLIENT_ID_BYTES_MAX, Message, Reason, Topic};
 use weir_net::{Stream, close_gracefully};
 use weir_wire::mqtt::{self, Connack, Connect, ConnectError, ReasonCode, Version, encode};
 
 use super::alias::Outgoing;
+use super::authenticate::{self, Method, Proved};
 use super::channel::Mqtt;
 use super::inbound::has_wildcard;
-use super::{Closer, Shared, form, reason};
+use super::{Closer, Shared, audit, form, reason};
 use crate::connection::Connection;
+use crate::pace::Pace;
 
 /// What is known of a client before it says anything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     pub address: SocketAddr,
     /// The listener's name.
     pub listener: &'static str,
+    /// Whether that listener is bound to a loopback address.
+    pub local: bool,
+    /// The client's verified certificate (DER).
+    pub certificate: Option<Arc<[u8]>>,
+}
+
+impl Peer {
+    /// What its session remembers of it.
+    pub fn origin(&self) -> Origin {
+        let Peer { address, listener, local, .. } = *self;
+        Origin { address: address.ip(), port: address.port(), listener, local }
+    }
 }
 
 /// A refusal: what CONNACK says, and to which version. `None` = close without a word.
@@ -39,25 +54,30 @@ struct Refused {
     what: &'static str,
 }
 
-/// Takes a client in; `None` when it was refused or left.
-pub async fn accept(
-    shared: &Arc<Shared>,
-    mut stream: Stream,
-    peer: Peer,
-) -> Option<(Connection<Mqtt>, Closer)> {
+/// Waits for the CONNECT; `None` when what came was none, or came too late. May be dropped at any time:
+/// nothing knows of the client yet.
+pub async fn first_packet(shared: &Shared, mut stream: Stream) -> Option<(Stream, Vec<u8>)> {
     let patience = Duration::from_millis(shared.config.connect_timeout_ms);
     let connect_max = shared.config.connect_bytes_max;
-    let bytes = match tokio::time::timeout(patience, read_connect(&mut stream, connect_max)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(what)) => return refuse(shared, stream, Refused { what, ..Refused::SILENT }).await,
-        Err(_) => return refuse(shared, stream, Refused { what: "timeout", ..Refused::SILENT }).await,
-    };
-    match open(shared, peer, &bytes).await {
+    match tokio::time::timeout(patience, read_connect(&mut stream, connect_max)).await {
+        Ok(Ok(bytes)) => Some((stream, bytes)),
+        Ok(Err(what)) => refuse(shared, stream, Refused { what, ..Refused::SILENT }).await,
+        Err(_) => refuse(shared, stream, Refused { what: "timeout", ..Refused::SILENT }).await,
+    }
+}
+
+/// Takes a client in after its first packet; `None` when it was refused or left.
+pub async fn accept(
+    shared: &Arc<Shared>,
+    (mut stream, bytes): (Stream, Vec<u8>),
+    peer: Peer,
+) -> Option<(Connection<Mqtt>, Closer)> {
+    let listener = peer.listener;
+    match open(shared, &mut stream, peer, bytes).await {
         Ok((channel, connack, closer, rest)) => {
-            let answer_max = shared.config.answer_bytes_max;
-            let mut connection = Connection::new(stream, channel, rest, answer_max);
+            let mut connection = Connection::new(stream, channel, rest);
             connection.out = connack;
-            counter!("weir_gateway_connections_total", "listener" => peer.listener).increment(1);
+            counter!("weir_gateway_connections_total", "listener" => listener).increment(1);
             Some((connection, closer))
         }
         Err(refused) => refuse(shared, stream, refused).await,
@@ -84,59 +104,81 @@ async fn refuse<T>(shared: &Shared, mut stream: Stream, refused: Refused) -> Opt
     None
 }
 
-/// Reads until the first packet is whole; what came behind it comes along. A first byte that is no
-/// CONNECT, or a length beyond the limit, ends it before anything is buffered.
+/// Reads until the first packet is whole; what came behind it comes along.
 async fn read_connect(stream: &mut Stream, bytes_max: usize) -> Result<Vec<u8>, &'static str> {
     let mut bytes = Vec::new();
+    read_frame(stream, &mut bytes, mqtt::PacketType::Connect, bytes_max).await?;
+    Ok(bytes)
+}
+
+/// Reads on until `bytes` begins with a whole packet of this type; returns its length. Another type,
+/// or a length beyond the limit, ends it before anything more is buffered.
+pub async fn read_frame(
+    stream: &mut Stream,
+    bytes: &mut Vec<u8>,
+    wanted: mqtt::PacketType,
+    bytes_max: usize,
+) -> Result<usize, &'static str> {
     let mut buffer = [0; 2048];
     loop {
+        if let Some(first) = bytes.first() {
+            if mqtt::PacketType::of(*first) != Some(wanted) {
+                return Err("not the packet that is due");
+            }
+            match mqtt::frame_len(bytes, bytes_max) {
+                Ok(Some(len)) if bytes.len() >= len => return Ok(len),
+                Ok(_) => {}
+                Err(error) => return Err(error.what),
+            }
+        }
         let read = stream.read(&mut buffer).await.map_err(|_| "the socket failed")?;
         if read == 0 {
-            return Err("closed before CONNECT");
+            return Err("closed too early");
         }
         bytes.extend_from_slice(&buffer[..read]);
-        if mqtt::PacketType::of(bytes[0]) != Some(mqtt::PacketType::Connect) {
-            return Err("the first packet is not CONNECT");
-        }
-        match mqtt::frame_len(&bytes, bytes_max) {
-            Ok(Some(len)) if bytes.len() >= len => return Ok(bytes),
-            Ok(_) => {}
-            Err(error) => return Err(error.what),
-        }
     }
 }
 
 type Accepted = (Mqtt, Vec<u8>, Closer, Vec<u8>);
 
-async fn open(shared: &Arc<Shared>, peer: Peer, bytes: &[u8]) -> Result<Accepted, Refused> {
-    let len = mqtt::frame_len(bytes, shared.config.connect_bytes_max).ok().flatten().unwrap_or(bytes.len());
-    let (frame, rest) = bytes.split_at(len.min(bytes.len()));
-    let connect = mqtt::decode_connect(frame).map_err(|ConnectError { error, answer }| Refused {
+async fn open(
+    shared: &Arc<Shared>,
+    stream: &mut Stream,
+    peer: Peer,
+    mut frame: Vec<u8>,
+) -> Result<Accepted, Refused> {
+    let len = mqtt::frame_len(&frame, shared.config.connect_bytes_max).ok().flatten().unwrap_or(frame.len());
+    let mut rest = frame.split_off(len.min(frame.len()));
+    let connect = mqtt::decode_connect(&frame).map_err(|ConnectError { error, answer }| Refused {
         code: error.code,
         version: answer,
         what: error.what,
     })?;
-    let refused = |reason, what| Refused { code: reason::code(reason), version: Some(connect.version), what };
+    let refused = |reason, what| Refused { code: connack_code(reason), version: Some(connect.version), what };
     check(&connect).map_err(|(reason, what)| refused(reason, what))?;
     let client_id: Arc<str> = match connect.client_id {
         "" => assigned_id(shared),
         given => Arc::from(given),
     };
-    let credentials = Credentials {
-        client_id: client_id.clone(),
-        username: connect.username.map(str::to_owned),
-        password: connect.password.map(<[u8]>::to_vec),
-        address: Some(peer.address.ip()),
-        listener: peer.listener,
+    admit(shared, &peer).map_err(|(code, what)| Refused { code, version: Some(connect.version), what })?;
+    let credentials = authenticate::credentials(client_id.clone(), &connect, &peer);
+    let denied = |(reason, what)| {
+        if reason == Reason::BadCredentials {
+            shared.failures.failed(peer.address.ip());
+        }
+        authenticate::note_refusal(&credentials, reason);
+        refused(reason, what)
     };
-    let access = shared.broker.access();
-    let identity = access.authenticate(&credentials).await.map_err(|reason| refused(reason, ""))?;
-    let will = will(shared, &connect, &identity).map_err(|(reason, what)| refused(reason, what))?;
+    let proved = prove(shared, stream, &mut rest, &connect, &credentials).await.map_err(denied)?;
+    let identity = Arc::new(proved.identity);
+    let user = identity.principal.user_id.as_ref();
+    shared.flapping.admit(&client_id, user).map_err(|reason| refused(reason, "connecting too often"))?;
+    let will = will(shared, &connect, &identity).map_err(denied)?;
     let realm = shared.broker.realm_or_new(&identity.realm);
     let request = Request {
         realm: realm.clone(),
         client_id,
-        user_id: identity.principal.user_id.clone(),
+        identity: identity.clone(),
         clean_start: connect.clean_start,
         expiry_seconds: expiry(shared, &connect),
         will,
@@ -144,12 +186,65 @@ async fn open(shared: &Arc<Shared>, peer: Peer, bytes: &[u8]) -> Result<Accepted
         form: form::form_id(connect.version),
         connection: shared.broker.next_connection(),
     };
-    let opened =
-        shared.broker.sessions().open(request.clone()).await.map_err(|reason| refused(reason, ""))?;
+    let before = shared.broker.sessions().find(&realm.name, &request.client_id);
+    let before = before.filter(|session| session.is_online()).and_then(|session| session.origin());
+    let opened = shared.broker.sessions().open(request.clone()).await.map_err(|reason| match reason {
+        Reason::ClientId => denied((reason, "the session is somebody else's")),
+        reason => refused(reason, ""),
+    })?;
     let closer = Closer::new(shared.broker.clone(), closing(&request, &opened));
-    let connack = connack(shared, &connect, &request, opened.present);
-    let channel = channel(shared, &connect, identity, &request, opened);
-    Ok((channel, connack, closer, rest.to_vec()))
+    note_origin(&opened.session, before, peer.origin());
+    let connack = connack(shared, &connect, &request, opened.present, proved.data.as_deref());
+    let mut channel = channel(shared, &connect, &request, opened);
+    channel.method = Method::of(&connect, credentials);
+    Ok((channel, connack, closer, rest))
+}
+
+/// CONNACK has a code of its own for a server that is busy (MQTT-3.2.2.2).
+fn connack_code(reason: Reason) -> ReasonCode {
+    match reason {
+        Reason::Busy => ReasonCode::ServerBusy,
+        reason => reason::code(reason),
+    }
+}
+
+/// Whether a CONNECT is looked at all: not while memory is short, nor from an address that guesses.
+fn admit(shared: &Shared, peer: &Peer) -> Result<(), (ReasonCode, &'static str)> {
+    if shared.broker.pressure().stops_accepting() {
+        return Err((ReasonCode::ServerBusy, "short of memory"));
+    }
+    let failures = shared.failures.admit(peer.address.ip());
+    failures.map_err(|reason| (reason::code(reason), "too many failed authentications"))
+}
+
+/// Remembers where a session's connection comes from, and says when it came from elsewhere before.
+fn note_origin(session: &Session, before: Option<Origin>, now: Origin) {
+    if let Some(before) = before.filter(|before| before.address != now.address) {
+        audit::note_takeover(session, before.address, &now);
+    }
+    session.set_origin(now);
+}
+
+/// Finds out who it is; an exchange of several steps has the time of one CONNECT.
+async fn prove(
+    shared: &Shared,
+    stream: &mut Stream,
+    rest: &mut Vec<u8>,
+    connect: &Connect<'_>,
+    credentials: &Credentials,
+) -> Result<Proved, authenticate::Refusal> {
+    let method = connect.authentication_method.filter(|_| connect.version == Version::V5);
+    let method = method.map(|name| (name, connect.authentication_data.unwrap_or_default()));
+    let bytes_max = shared.config.connect_bytes_max;
+    let proof = authenticate::prove(shared.broker.access(), stream, rest, method, credentials, bytes_max);
+    let patience = Duration::from_millis(shared.config.connect_timeout_ms);
+    match method {
+        Some(_) => {
+            let late = |_| (Reason::NotAuthorized, "authentication took too long");
+            tokio::time::timeout(patience, proof).await.map_err(late)?
+        }
+        None => proof.await,
+    }
 }
 
 /// What the standard asks of a CONNECT beyond its form.
@@ -162,9 +257,6 @@ fn check(connect: &Connect<'_>) -> Result<(), (Reason, &'static str)> {
         // MQTT 3.1 knows no empty client id; 3.1.1 only with a clean session (MQTT-3.1.3-8).
         Version::V31 if empty => Err((Reason::ClientId, "client identifier empty")),
         Version::V311 if empty && !connect.clean_start => Err((Reason::ClientId, "client identifier empty")),
-        Version::V5 if connect.authentication_method.is_some() => {
-            Err((Reason::AuthMethod, "no such authentication method"))
-        }
         _ => Ok(()),
     }
 }
@@ -199,12 +291,15 @@ fn will(
 ) -> Result<Option<weir_broker::store::Will>, (Reason, &'static str)> {
     let Some(will) = &connect.will else { return Ok(None) };
     let topic = Topic::new(will.topic).map_err(|_| (Reason::TopicInvalid, "will topic"))?;
+    if !shared.broker.config().allows_depth(&topic) {
+        return Err((Reason::TopicInvalid, "will topic too deep"));
+    }
     if will.properties.response_topic.is_some_and(has_wildcard) {
         return Err((Reason::Protocol, "response topic with a wildcard"));
     }
-    let action = Action::Publish { topic: &topic, qos: will.qos, retain: will.retain };
+    let rights = shared.broker.access().publish_rights(&identity.principal, &topic);
     let reserved = is_reserved(&topic) && !is_bridge_state(&topic);
-    if reserved || !shared.broker.access().may(&identity.principal, action) {
+    if reserved || !rights.allows(will.qos, will.retain) {
         return Err((Reason::NotAuthorized, "will topic"));
     }
     let message = Arc::new(Message {
@@ -233,7 +328,13 @@ fn closing(request: &Request, opened: &Opened) -> Closing {
     }
 }
 
-fn connack(shared: &Shared, connect: &Connect<'_>, request: &Request, present: bool) -> Vec<u8> {
+fn connack(
+    shared: &Shared,
+    connect: &Connect<'_>,
+    request: &Request,
+    present: bool,
+    proof: Option<&[u8]>,
+) -> Vec<u8> {
     let broker = shared.broker.config();
     let mut connack = Connack::new(ReasonCode::Success);
     connack.session_present = present;
@@ -246,6 +347,8 @@ fn connack(shared: &Shared, connect: &Connect<'_>, request: &Request, present: b
         connack.assigned_client_id = connect.client_id.is_empty().then_some(&*request.client_id);
         connack.topic_alias_maximum = shared.config.topic_alias_max;
         let held = keep_alive(shared, connect);
+        connack.authentication_method = connect.authentication_method.filter(|_| proof.is_some());
+        connack.authentication_data = proof.filter(|proof| !proof.is_empty());
         connack.server_keep_alive = (held != connect.keep_alive).then_some(held);
     }
     let mut out = Vec::new();
@@ -253,17 +356,11 @@ fn connack(shared: &Shared, connect: &Connect<'_>, request: &Request, present: b
     out
 }
 
-fn channel(
-    shared: &Arc<Shared>,
-    connect: &Connect<'_>,
-    identity: Identity,
-    request: &Request,
-    opened: Opened,
-) -> Mqtt {
+fn channel(shared: &Arc<Shared>, connect: &Connect<'_>, request: &Request, opened: Opened) -> Mqtt {
     let realm: Arc<Realm> = request.realm.clone();
     let stored = opened.session.stored.is_some();
     let fence = opened.fence.filter(|_| stored);
-    let principal = Arc::new(identity.principal);
+    let principal = request.identity.principal.clone();
     let inflight_max = shared.broker.config().inflight_max;
     let receive_max = connect.receive_maximum.map_or(u16::MAX, |max| max.get());
     let frame_bytes_max = connect.packet_bytes_max.map_or(usize::MAX, |max| max.get() as usize);
@@ -283,12 +380,15 @@ fn channel(
         // Also what was queued between opening and attaching wants reading.
         behind: stored,
         loading: None,
+        pace: Pace::of(&shared.config),
         owed: None,
         sent_before: opened.queue.sent,
         expiry_seconds: request.expiry_seconds,
         expiry_was_zero: request.expiry_seconds == 0,
         has_will: request.will.is_some(),
         wants_reasons: connect.request_problem_information,
+        method: None,
+        access_version: shared.broker.access().version(),
         ended: None,
         config: shared.clone(),
     }

@@ -43,7 +43,7 @@ impl Mqtt {
             }
             Packet::Disconnect(disconnect) => Some(self.disconnect(&disconnect, out)),
             Packet::Connect(_) => Some(self.end(Reason::Protocol, "a second CONNECT", out)),
-            Packet::Auth(_) => Some(self.end(Reason::Protocol, "AUTH without an authentication method", out)),
+            Packet::Auth(auth) => Some(self.reauthenticate(&auth, out)),
             Packet::Publish(publish) => self.publish(&publish, out),
             Packet::Connack(_) | Packet::Suback(_) | Packet::Unsuback(_) | Packet::Pingresp => {
                 Some(self.end(Reason::Protocol, "a packet only a server sends", out))
@@ -83,6 +83,7 @@ impl Mqtt {
         if publish.qos > Qos::AtMostOnce && self.exceeds_receive_maximum() {
             return Some(self.end(Reason::ReceiveMaximum, "", out));
         }
+        self.note_traced(topic, publish);
         let inner = Publish {
             topic,
             payload: publish.payload,
@@ -105,7 +106,12 @@ impl Mqtt {
                 }
                 None
             }
-            verdict => self.answer_now(answering, verdict, out),
+            verdict => {
+                if verdict == Verdict::Refused(Reason::NotAuthorized) {
+                    self.note_refused_publish(topic);
+                }
+                self.answer_now(answering, verdict, out)
+            }
         }
     }
 
@@ -219,7 +225,12 @@ impl Mqtt {
                     self.submit(SessionOp::Ack { fence, number });
                 }
             }
-            Answered::Release { number } => self.release_delivery(packet_id, number, out),
+            Answered::Release { number, claim } => {
+                if let Some(claim) = claim {
+                    self.publisher.broker.group_ack(&claim);
+                }
+                self.release_delivery(packet_id, number, out);
+            }
             Answered::Unknown if kind == PacketType::Pubrec => {
                 self.ack(PacketType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound, out);
             }

@@ -1,13 +1,15 @@
 //! What goes to a client with a packet id: live copies, stored rows, retained messages.
 
+use std::sync::Arc;
 use std::task::Context;
 
 use weir_broker::clock;
 use weir_broker::ledger::Loss;
-use weir_broker::outbox::Live;
+use weir_broker::outbox::{Claim, Live};
+use weir_broker::publish::Publisher;
 use weir_broker::session::window::Held;
 use weir_broker::store::{Page, Queued, RowState, SessionOp};
-use weir_model::Qos;
+use weir_model::{Message, Qos};
 use weir_wire::mqtt::{PacketType, ReasonCode};
 
 use super::channel::Mqtt;
@@ -41,7 +43,8 @@ impl Mqtt {
     /// Live copies from the outbox, as far as the window and the answer buffer allow.
     pub fn send_copies(&mut self, out: &mut Vec<u8>) {
         while out.len() < self.config().answer_bytes_max && self.loading.is_none() {
-            let copies = self.take_copies(self.window.room().min(256));
+            let room = self.send_room().min(256);
+            let copies = self.take_copies(room);
             if copies.is_empty() {
                 break;
             }
@@ -67,42 +70,75 @@ impl Mqtt {
             Some(number) => number,
             None => next,
         };
-        let queued = live.number.is_some() || live.claim.as_ref().is_some_and(|c| c.number.is_some());
-        self.publisher.tally.restored += u64::from(queued);
+        let may = self.may_have(&live.delivery.message);
+        if let (false, Some(claim)) = (may, &live.claim) {
+            return self.hand_back(live.delivery.message, claim.clone());
+        }
+        self.publisher.tally.restored += u64::from(live.is_stored());
         let delivery = live.delivery;
+        if !may {
+            return self.give_up(number, &delivery, None, false, Loss::Denied);
+        }
         let held = live.claim.map(|claim| Box::new(Held { delivery: delivery.clone(), claim }));
         self.send_delivery(number, &delivery, held, false, out);
     }
 
-    /// Encodes one numbered delivery, unless it has expired or is too large for the client.
+    /// Encodes one numbered delivery, unless it has expired or is too large for the client. One that is
+    /// sent again was counted when it was sent first.
     fn send_delivery(
         &mut self,
         number: u64,
         delivery: &weir_broker::store::Delivery,
         held: Option<Box<Held>>,
-        dup: bool,
+        again: bool,
         out: &mut Vec<u8>,
     ) {
         if delivery.message.is_expired(clock::unix()) {
-            return self.give_up(number, held, Loss::Expired);
+            return self.give_up(number, delivery, held, again, Loss::Expired);
         }
         let start = out.len();
         let packet_id = weir_broker::session::window::packet_id(number);
-        form::encode_delivery(out, delivery, packet_id, dup, self.version);
+        form::encode_delivery(out, delivery, packet_id, again, self.version);
         if out.len() - start > self.frame_bytes_max {
             out.truncate(start);
-            return self.give_up(number, held, Loss::TooLarge);
+            return self.give_up(number, delivery, held, again, Loss::TooLarge);
         }
         if delivery.qos > Qos::AtMostOnce {
             self.window.send(number, delivery.qos, held);
+        } else if let Some(held) = held {
+            // Sent at QoS 0 there is no answer to wait for.
+            self.publisher.broker.group_ack(&held.claim);
         }
-        self.publisher.tally.delivered += 1;
-        self.publisher.tally.delivered_bytes += (out.len() - start) as u64;
+        self.publisher.tally.deliver(out.len() - start, again);
+    }
+
+    /// Whether this client may still have a message. Matching asked already; a row of a queue may be
+    /// older than the client's rights, and a copy older than a change of them.
+    fn may_have(&self, message: &Message) -> bool {
+        let Publisher { broker, principal, session, .. } = &self.publisher;
+        let access = broker.access();
+        let settled = session.stored.is_none() && self.access_version == access.version();
+        settled || access.may_receive(principal, &message.topic)
+    }
+
+    /// A shared message that this member may not have any more goes to another one. It was not sent, so
+    /// nothing is counted here.
+    fn hand_back(&mut self, message: Arc<Message>, claim: Claim) {
+        let Publisher { broker, realm, session, .. } = &self.publisher;
+        broker.hand_on_claim(realm, session, message, claim);
     }
 
     /// A copy that will not be sent: its row goes.
-    fn give_up(&mut self, number: u64, held: Option<Box<Held>>, loss: Loss) {
-        self.publisher.broker.ledger().lost(loss, 1);
+    fn give_up(
+        &mut self,
+        number: u64,
+        delivery: &weir_broker::store::Delivery,
+        held: Option<Box<Held>>,
+        again: bool,
+        loss: Loss,
+    ) {
+        let (ledger, client) = (self.publisher.broker.ledger(), self.publisher.session.client_id());
+        ledger.lost_by(client, &delivery.message.topic, loss, u64::from(!again));
         if let Some(held) = held {
             self.publisher.broker.group_ack(&held.claim);
         } else if let Some(fence) = self.stored_fence() {
@@ -113,7 +149,7 @@ impl Mqtt {
 
     /// Starts reading the stored queue if it has more than was seen.
     pub fn load(&mut self, cx: &mut Context<'_>) {
-        let room = self.window.room();
+        let room = self.send_room();
         if !self.behind || self.loading.is_some() || room == 0 {
             return;
         }
@@ -136,9 +172,12 @@ impl Mqtt {
             }
             match row.state {
                 RowState::Waiting(delivery) => {
-                    self.publisher.tally.restored += 1;
-                    let dup = row.number <= self.sent_before;
-                    self.send_delivery(row.number, &delivery, None, dup, out);
+                    let again = row.number <= self.sent_before;
+                    self.publisher.tally.restored += u64::from(!again);
+                    match self.may_have(&delivery.message) {
+                        true => self.send_delivery(row.number, &delivery, None, again, out),
+                        false => self.give_up(row.number, &delivery, None, again, Loss::Denied),
+                    }
                 }
                 RowState::Released => {
                     let packet_id = self.window.resume_released(row.number);

@@ -1,13 +1,17 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and the retained messages that answer a new subscription.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Context;
 
+use metrics::counter;
+use weir_broker::access::RefusedSubscribe::Close;
 use weir_broker::clock;
+use weir_broker::ledger::Loss;
 use weir_broker::outbox::Live;
-use weir_broker::publish::Commit;
+use weir_broker::publish::{Commit, Publisher};
 use weir_broker::retained::PageMax;
-use weir_broker::store::{Delivery, Enqueue, Fence, SessionOp, Step, SubscriptionOptions};
+use weir_broker::store::{Delivery, Fence, SessionOp, Step, SubscriptionOptions};
 use weir_model::{Filter, Message, Qos, Reason, Topic};
 use weir_wire::mqtt::{self, List, ReasonCode, RetainHandling, Suback, Version, encode};
 
@@ -49,7 +53,17 @@ impl Mqtt {
                 Err(Reason::Protocol) => {
                     return self.end(Reason::Protocol, "no-local on a shared subscription", out);
                 }
-                Err(reason) => codes.push(super::reason::code(reason)),
+                Err(reason) => {
+                    counter!("weir_gateway_subscriptions_refused_total", "reason" => reason.as_str())
+                        .increment(1);
+                    if reason == Reason::NotAuthorized {
+                        self.note_refused_subscription(text);
+                        if self.publisher.broker.access().refused_subscribe() == Close {
+                            return self.end(reason, "not authorized to subscribe", out);
+                        }
+                    }
+                    codes.push(super::reason::code(reason));
+                }
             }
         }
         let packet_id = subscribe.packet_id;
@@ -89,13 +103,14 @@ impl Mqtt {
         more: usize,
     ) -> Result<(Filter, SubscriptionOptions, bool), Reason> {
         let filter = Filter::new(text).map_err(|_| Reason::FilterInvalid)?;
+        if !self.publisher.broker.config().allows_depth(filter.pattern()) {
+            return Err(Reason::FilterInvalid);
+        }
         let shared = filter.share().is_some();
         if shared && options.no_local {
             return Err(Reason::Protocol);
         }
-        if !self.publisher.may_subscribe(text, options.qos) {
-            return Err(Reason::NotAuthorized);
-        }
+        let qos_max = self.publisher.subscribe_right(&filter).ok_or(Reason::NotAuthorized)?;
         let known = self.session().has(&filter);
         let max = self.publisher.broker.config().subscriptions_max;
         if !known && self.session().subscription_count() + more >= max {
@@ -108,7 +123,7 @@ impl Mqtt {
                 RetainHandling::DoNotSend => false,
             };
         let stored = SubscriptionOptions {
-            qos: options.qos,
+            qos: options.qos.min(qos_max),
             no_local: options.no_local || (self.bridge && !shared),
             retain_as_published: options.retain_as_published || self.bridge,
             subscription_id,
@@ -117,20 +132,20 @@ impl Mqtt {
     }
 
     pub fn unsubscribe(&mut self, unsubscribe: &mqtt::Unsubscribe<'_>) -> Flow {
-        let (mut codes, mut filters) = (Vec::new(), Vec::new());
+        let (mut codes, mut filters) = (Vec::new(), HashSet::new());
         for text in unsubscribe.filters.iter() {
             match Filter::new(text) {
                 // As if each filter came in a packet of its own (MQTT-3.10.4-6).
                 Ok(filter) if self.session().has(&filter) && !filters.contains(&filter) => {
                     codes.push(ReasonCode::Success);
-                    if let Some(owed) = &mut self.owed {
-                        owed.replays.retain(|replay| replay.filter != filter);
-                    }
-                    filters.push(filter);
+                    filters.insert(filter);
                 }
                 Ok(_) => codes.push(ReasonCode::NoSubscriptionExisted),
                 Err(_) => codes.push(ReasonCode::TopicFilterInvalid),
             }
+        }
+        if let Some(owed) = &mut self.owed {
+            owed.replays.retain(|replay| !filters.contains(&replay.filter));
         }
         let packet_id = unsubscribe.packet_id;
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
@@ -173,7 +188,7 @@ impl Mqtt {
     pub fn replay(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
         let bytes_max = self.config().answer_bytes_max / 2;
         while out.len() < bytes_max && !self.window_is_busy() {
-            let room = self.window.room().max(1);
+            let room = self.send_room().max(1);
             let Some(owed) = &mut self.owed else { return };
             let Some(replay) = owed.replays.front_mut() else { return };
             let max = PageMax {
@@ -190,9 +205,9 @@ impl Mqtt {
             }
             let more = !owed.replays.is_empty();
             let fence = self.stored_fence();
-            self.publisher.broker.ledger().matched.add(page.messages.len() as u64);
-            let deliveries = page.messages.into_iter().map(|message| retained_copy(message, &options));
-            self.send_retained(deliveries.collect(), fence, out);
+            let allowed = page.messages.into_iter().filter(|message| self.may_be_shown(message));
+            let deliveries = allowed.map(|message| retained_copy(message, &options)).collect::<Vec<_>>();
+            self.send_retained(deliveries, fence, out);
             // One page at a time: others on this thread have their turn.
             cx.waker().wake_by_ref();
             if more {
@@ -201,34 +216,43 @@ impl Mqtt {
         }
     }
 
+    /// Whether a retained message may be shown to this client: its filter was let in as a whole, and its
+    /// rights may have changed since.
+    fn may_be_shown(&self, message: &Message) -> bool {
+        let Publisher { broker, principal, .. } = &self.publisher;
+        let may = broker.access().may_receive(principal, &message.topic);
+        if !may {
+            broker.ledger().matched.add(1);
+            broker.ledger().lost_by(self.publisher.session.client_id(), &message.topic, Loss::Denied, 1);
+        }
+        may
+    }
+
     /// Whether numbered deliveries must be answered before more retained ones are sent.
-    fn window_is_busy(&self) -> bool {
-        self.window.room() == 0
+    fn window_is_busy(&mut self) -> bool {
+        self.send_room() == 0
             || self.loading.is_some()
             || self.owed.as_ref().is_some_and(|owed| owed.replaying.is_some())
             || (self.stored_fence().is_some() && self.behind)
     }
 
     fn send_retained(&mut self, deliveries: Vec<Delivery>, fence: Option<Fence>, out: &mut Vec<u8>) {
-        let mut steps = Vec::new();
+        let mut queued = Vec::new();
         for delivery in deliveries {
-            match fence {
-                Some(fence) if delivery.qos > Qos::AtMostOnce => {
-                    let enqueue = Enqueue { generation: fence.generation, id: None, delivery };
-                    let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
-                    steps.push(Step::Session { key: self.session().key.clone(), ops });
-                }
-                _ if delivery.qos > Qos::AtMostOnce => {
-                    let live = Live { delivery, number: None, claim: None };
-                    self.send_live(live, out);
-                }
-                _ => self.send_plain(&delivery, out),
+            if delivery.qos > Qos::AtMostOnce && fence.is_some() {
+                queued.push(delivery);
+                continue;
+            }
+            self.publisher.tally.matched += 1;
+            if delivery.qos > Qos::AtMostOnce {
+                self.send_live(Live { delivery, number: None, claim: None }, out);
+            } else {
+                self.send_plain(&delivery, out);
             }
         }
-        if !steps.is_empty() {
+        if let Some(fence) = fence.filter(|_| !queued.is_empty()) {
             let session = self.session().clone();
-            self.publisher.broker.ledger().stored.add(steps.len() as u64);
-            let commit = Commit::submit(&self.publisher.broker, &session, steps);
+            let commit = Commit::enqueue(&self.publisher.broker, &session, fence, queued);
             self.owed.get_or_insert_default().replaying = Some(commit);
         }
     }
@@ -239,11 +263,10 @@ impl Mqtt {
         form::encode_delivery(out, delivery, 0, false, self.version);
         if out.len() - start > self.frame_bytes_max {
             out.truncate(start);
-            self.publisher.broker.ledger().lost(weir_broker::ledger::Loss::TooLarge, 1);
-            return;
+            let (ledger, client) = (self.publisher.broker.ledger(), self.publisher.session.client_id());
+            return ledger.lost_by(client, &delivery.message.topic, Loss::TooLarge, 1);
         }
-        self.publisher.tally.delivered += 1;
-        self.publisher.tally.delivered_bytes += (out.len() - start) as u64;
+        self.publisher.tally.deliver(out.len() - start, false);
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Lines of stderr kept, the newest; a node that logs more is described well enough by these.
-const LOG_LINES_MAX: usize = 2_000;
+const LOG_LINES_MAX: usize = 50_000;
 
 #[derive(Debug)]
 pub struct Output {

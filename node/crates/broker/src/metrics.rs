@@ -1,0 +1,49 @@
+//! What this crate measures: a help text and a unit for every metric.
+
+use metrics::{Unit, describe_counter, describe_gauge};
+
+/// Tells the process's recorder; called once, before anything is measured.
+pub fn describe() {
+    ledger();
+    state();
+    let help = "Actors and connections' tasks that failed, by kind; actors are started again.";
+    describe_counter!("weir_broker_actor_restarts_total", Unit::Count, help);
+}
+
+/// The terms of the ledger (`docs/adr/0005-the-ledger.md`).
+fn ledger() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count("weir_broker_messages_received_total", "Messages offered by publishers, and the broker's own.");
+    count("weir_broker_messages_accepted_total", "Messages taken.");
+    count("weir_broker_messages_refused_total", "Messages not taken, by reason.");
+    count("weir_broker_messages_unmatched_total", "Messages taken that nobody wanted.");
+    count("weir_broker_copies_matched_total", "Copies owed to receivers, live ones and queued ones.");
+    count("weir_broker_copies_delivered_total", "Copies written to a socket for the first time.");
+    count("weir_broker_copies_resent_total", "Copies written again, with DUP.");
+    count("weir_broker_copies_stored_total", "Copies put in a queue of the store.");
+    count("weir_broker_copies_restored_total", "Copies that left a queue of the store, for whatever reason.");
+    count("weir_broker_copies_returned_total", "Shared copies taken back from a member that did not answer.");
+    count("weir_broker_copies_dropped_total", "Copies lost, by reason.");
+    let bytes = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Bytes, help);
+    bytes("weir_broker_received_bytes_total", "Payload bytes offered by publishers.");
+    bytes("weir_broker_delivered_bytes_total", "Bytes of frames with copies written to sockets.");
+    let help = "Messages and copies that are not accounted for; 0 at rest.";
+    describe_gauge!("weir_broker_ledger_imbalance_messages", Unit::Count, help);
+}
+
+/// What is so at the moment.
+fn state() {
+    let count = |name: &'static str, help: &'static str| describe_gauge!(name, Unit::Count, help);
+    count("weir_broker_sessions", "Sessions there are, with a connection or without.");
+    count("weir_broker_sessions_connected", "Sessions with a connection.");
+    count("weir_broker_copies_waiting", "Copies in outboxes that lie in no store.");
+    count("weir_broker_retained_messages", "Retained messages.");
+    count("weir_broker_slow_subscribers", "Connections whose outbox is above its high mark.");
+    count(
+        "weir_broker_memory_pressure_level",
+        "Shortage of memory: 0 none, 1 accepts nobody, 2 takes no PUBLISH, 3 sheds QoS 0.",
+    );
+    let bytes = |name: &'static str, help: &'static str| describe_gauge!(name, Unit::Bytes, help);
+    bytes("weir_broker_memory_bytes", "Memory in use, counted as memory_max_bytes is.");
+    bytes("weir_broker_memory_max_bytes", "Memory that may be used.");
+}

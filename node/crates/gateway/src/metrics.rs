@@ -1,0 +1,27 @@
+//! What this crate measures: a help text and a unit for every metric.
+
+use metrics::{Unit, describe_counter};
+
+/// Tells the process's recorder; called once, before anything is measured.
+pub fn describe() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count("weir_gateway_connections_total", "Clients let in, by listener.");
+    count(
+        "weir_gateway_connections_refused_total",
+        "Connections closed before a word, by the limit or rule.",
+    );
+    count("weir_gateway_connects_refused_total", "Connections refused before or at CONNECT.");
+    count(
+        "weir_gateway_access_refused_total",
+        "Clients that authentication or policy turned away, by reason.",
+    );
+    count("weir_gateway_subscriptions_refused_total", "Filters of SUBSCRIBE that were refused, by reason.");
+    count("weir_gateway_disconnects_total", "Connections that ended, by reason.");
+    count("weir_gateway_broken_packets_total", "Packets that broke the protocol.");
+    count("weir_gateway_accept_errors_total", "Connections that the system could not hand over.");
+    count("weir_gateway_handshakes_failed_total", "TLS, QUIC and proxy handshakes that failed, by listener.");
+    count("weir_gateway_held_total", "Times a publisher was held for lack of memory.");
+    count("weir_gateway_throttled_total", "Times a connection was held to one of its rates.");
+    count("weir_gateway_flapping_total", "CONNECTs refused because their client flaps.");
+    count("weir_gateway_auth_throttled_total", "CONNECTs refused for many failed ones from their address.");
+}

@@ -1,0 +1,22 @@
+//! Help texts and units of all metrics, for whoever reads `/metrics`.
+
+use metrics::{Unit, describe_counter};
+
+/// Tells the process's recorder what every crate measures.
+pub fn describe() {
+    weir_net::metrics::describe();
+    weir_store::metrics::describe();
+    weir_access::metrics::describe();
+    weir_broker::metrics::describe();
+    weir_gateway::metrics::describe();
+    describe_counter!(
+        "weir_node_audit_suppressed_total",
+        Unit::Count,
+        "Audit events left out: too many in a second, or the file's disk was too slow."
+    );
+    describe_counter!(
+        "weir_node_audit_write_failures_total",
+        Unit::Count,
+        "Audit events that could not be written to the file."
+    );
+}
