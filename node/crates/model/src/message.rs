@@ -122,3 +122,22 @@ impl MessageId {
         MessageId { source, slot: MessageId::OUTBOX_SLOT, count: entry }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_properties_of_nothing_count_against_a_limit_of_bytes() {
+        let user = vec![(Box::from(""), Box::from("")); 1000];
+        let message = Message {
+            topic: Topic::new("t").unwrap(),
+            payload: Bytes::new(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expires_at: None,
+            properties: Some(Box::new(Properties { user, ..Properties::default() })),
+        };
+        assert!(message.size_bytes() >= 1000 * USER_PROPERTY_BYTES);
+    }
+}
