@@ -4,7 +4,7 @@
 //! Nobody reaches it in ordinary use. It says which limit to lower when the memory must suffice for
 //! the worst; where it does not, the levels of `broker.memory_*` hold the line.
 
-use weir_broker::pressure::meter::Bound;
+use weir_broker::pressure::meter::{Bound, By};
 use weir_model::topic::TOPIC_BYTES_MAX;
 
 use crate::config::Config;
@@ -90,12 +90,13 @@ impl WorstCase {
         said.collect::<Vec<_>>().join(", ")
     }
 
-    /// One line in the log; a warning when the system has less.
+    /// One line in the log; a warning when what was set apart for the node is less. That a whole machine
+    /// has less is so with most limits, and no news.
     pub fn report(&self, config: &Config) {
         let (bound, worst) = (Bound::of(&config.broker), human(self.bytes()));
         let (available, by, largest) = (human(bound.bytes), bound.by.as_str(), self.largest(3));
         let connections = self.connections;
-        if self.bytes() > bound.bytes {
+        if self.bytes() > bound.bytes && !matches!(bound.by, By::Machine) {
             tracing::warn!(
                 worst_case = %worst, %available, by, connections, %largest,
                 "the limits allow clients more memory than there is: before it is gone the node stops accepting, then reading"

@@ -211,3 +211,66 @@ async fn any_number_of_retained_messages_comes_whole_and_in_bounded_memory() {
     assert!(grown < 48 << 20, "{grown} bytes more for readers that wait");
     node.balanced();
 }
+
+/// Publishes what must be refused with 0x97 (quota exceeded).
+async fn refused_by_quota(publisher: &mut Client, message: &Message) {
+    match publisher.publish(message).await {
+        Err(Error::PublishRefused { code, .. }) => assert_eq!(code.as_u8(), 0x97),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn counted(node: &Node, metric: &str, reason: &str) -> f64 {
+    node.metrics().value(&format!("{metric}{{reason=\"{reason}\"}}"))
+}
+
+fn retained(topic: &str, payload: &[u8]) -> Message {
+    Message { retain: true, ..Message::new(topic, payload.to_vec(), Qos::AtLeastOnce) }
+}
+
+#[tokio::test]
+async fn retained_messages_beyond_their_number_or_bytes_are_refused_and_counted() {
+    let node = node().set("store.retained_messages_max", 2).set("store.retained_bytes_max", 1000).start();
+    let mut publisher = connect(&node, &options("publisher")).await;
+    for topic in ["a", "b"] {
+        publisher.publish(&retained(topic, b"x")).await.expect("acknowledged");
+    }
+    refused_by_quota(&mut publisher, &retained("c", b"x")).await;
+    // What is there may be replaced and taken away, and makes room.
+    publisher.publish(&retained("a", b"y")).await.expect("replaced");
+    publisher.publish(&retained("b", b"")).await.expect("taken away");
+    refused_by_quota(&mut publisher, &retained("c", &[0; 2000])).await;
+    publisher.publish(&retained("c", b"x")).await.expect("acknowledged");
+    assert_eq!(counted(&node, "weir_store_refused_total", "retained_full"), 2.0);
+    assert_eq!(counted(&node, "weir_broker_messages_refused_total", "retained_full"), 2.0);
+    node.balanced();
+}
+
+#[tokio::test]
+async fn queues_that_are_full_together_refuse_publishers_if_so_configured() {
+    let node = node().set("store.queued_messages_total_max", 3).set("store.queue_full", "refuse").start();
+    for (client, filter) in [("a", "a"), ("b", "b")] {
+        let sleeper = Options { clean_start: false, session_expiry_seconds: Some(3600), ..options(client) };
+        let mut client = connect(&node, &sleeper).await;
+        client.subscribe(&[Subscription::new(filter, Qos::AtLeastOnce)], None).await.expect("subscribed");
+        client.disconnect().await.expect("a goodbye");
+    }
+    let mut publisher = connect(&node, &options("publisher")).await;
+    for _ in 0..3 {
+        publisher.publish(&Message::new("a", "x", Qos::AtLeastOnce)).await.expect("acknowledged");
+    }
+    refused_by_quota(&mut publisher, &Message::new("b", "x", Qos::AtLeastOnce)).await;
+    assert_eq!(counted(&node, "weir_store_refused_total", "queues_full"), 1.0);
+    assert_eq!(counted(&node, "weir_broker_messages_refused_total", "queues_full"), 1.0);
+    node.balanced();
+}
+
+#[test]
+fn a_packet_above_the_limit_is_answered_0x95_and_counted() {
+    let node = node().start();
+    let mut raw = passive(&node, "t", Qos::AtMostOnce);
+    raw.send(&[0x30, 0xff, 0xff, 0xff, 0x7f]);
+    let frame = raw.frame();
+    assert_eq!((frame[0], frame[2]), (0xe0, 0x95));
+    assert_eq!(node.metrics().sum("weir_gateway_broken_packets_total"), 1.0);
+}
