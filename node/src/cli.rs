@@ -7,7 +7,10 @@ use clap::{Parser, Subcommand};
 mod account;
 mod bench;
 mod client;
+mod cluster;
+mod dev_cluster;
 mod doctor;
+mod drain;
 mod explain;
 mod flags;
 mod publish;
@@ -43,6 +46,12 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Say who may connect with a password.
     Account(account::Args),
+    /// Make the certificates by which the nodes of a cluster know each other.
+    Cluster(cluster::Args),
+    /// Have a node of this machine send its clients to other nodes, and end.
+    Drain(drain::Args),
+    /// Run several nodes and the Redis they share on this machine, until ctrl-C.
+    DevCluster(dev_cluster::Args),
     /// Ask a running node who would get what, by which rule.
     Explain(Box<explain::Args>),
     /// See whether this machine and this configuration are fit to serve.
@@ -102,6 +111,9 @@ impl Cli {
             Some(Command::Subscribe(args)) => subscribe::run(&args),
             Some(Command::Bench(args)) => bench::run(*args),
             Some(Command::Account(args)) => account::run(&args),
+            Some(Command::Cluster(args)) => cluster::run(&args),
+            Some(Command::Drain(args)) => drain::run(&args),
+            Some(Command::DevCluster(args)) => dev_cluster::run(&args),
             Some(Command::Doctor(args)) => doctor::run(&args),
             Some(Command::Explain(args)) => explain::run(&args),
         };

@@ -1,11 +1,13 @@
 //! The one configuration: every crate's section, read from defaults, file, environment and flags.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weir_access::Anonymous;
+use weir_cluster::StoreKind;
 
 mod address;
 mod catalog;
@@ -36,6 +38,8 @@ pub struct Config {
     pub broker: weir_broker::Config,
     /// The protocols and their limits.
     pub gateway: weir_gateway::Config,
+    /// The other nodes: how they are found, who may be one, and the links to them.
+    pub cluster: weir_cluster::Config,
 }
 
 /// This node.
@@ -95,6 +99,9 @@ pub struct Listen {
     pub https: ListenAddr,
     /// MQTT over QUIC (UDP).
     pub quic: ListenAddr,
+    /// Gossip and links between nodes (UDP), both sides proven by certificates; left out, port 7946 on loopback
+    /// when `cluster.join` or the files of `cluster` are set, else off.
+    pub peer: Option<ListenAddr>,
 }
 
 impl Default for Listen {
@@ -105,12 +112,13 @@ impl Default for Listen {
             http: ListenAddr::loopback(8080),
             https: ListenAddr::loopback(8443),
             quic: ListenAddr::loopback(14567),
+            peer: None,
         }
     }
 }
 
 impl Listen {
-    /// Every listener by its name, open or not.
+    /// Every listener for clients by its name, open or not.
     #[must_use]
     pub fn all(&self) -> [(&'static str, ListenAddr); 5] {
         [
@@ -120,6 +128,47 @@ impl Listen {
             ("https", self.https),
             ("quic", self.quic),
         ]
+    }
+}
+
+/// Where peers are listened for unless told otherwise.
+const PEER_PORT: u16 = 7946;
+
+impl Config {
+    /// Where this node listens for its peers; `None` = it has none.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        let cluster = &self.cluster;
+        let files = [&cluster.ca, &cluster.certificate, &cluster.key];
+        let is_wanted = !cluster.join.is_empty() || files.iter().any(|file| file.is_some());
+        let default = if is_wanted { ListenAddr::loopback(PEER_PORT) } else { ListenAddr::Off };
+        self.listen.peer.unwrap_or(default).socket()
+    }
+
+    /// For a start anew: the listeners get the ports that they had.
+    pub fn listen_at(&mut self, addresses: &[(String, SocketAddr)]) {
+        for (name, address) in addresses {
+            let at = ListenAddr::At(*address);
+            match name.as_str() {
+                "mqtt" => self.listen.mqtt = at,
+                "mqtts" => self.listen.mqtts = at,
+                "http" => self.listen.http = at,
+                "https" => self.listen.https = at,
+                "quic" => self.listen.quic = at,
+                "peer" => self.listen.peer = Some(at),
+                _ => {}
+            }
+        }
+    }
+
+    /// What `store.url` names.
+    #[must_use]
+    pub fn store_kind(&self) -> StoreKind {
+        match self.store.url.as_str() {
+            "memory" => StoreKind::Memory,
+            url if url.starts_with("redis") => StoreKind::Redis,
+            _ => StoreKind::Embedded,
+        }
     }
 }
 
@@ -144,6 +193,13 @@ pub enum Error {
          or let everybody in by name with `access.anonymous` = \"anywhere\" (WEIR__ACCESS__ANONYMOUS=anywhere)"
     )]
     OpenToAll { listener: &'static str, address: ListenAddr, place: String },
+    #[error(
+        "{place}: a node with an embedded store cannot join others: two stores would be two truths; \
+         set `store.url` to a Redis that all nodes share, or to `memory` for a cluster that keeps nothing"
+    )]
+    EmbeddedJoins { place: String },
+    #[error("{place}: `cluster.join` needs the peer listener, and `listen.peer` is off")]
+    JoinsUnheard { place: String },
 }
 
 /// Where the values come from; later ones win over earlier ones.
@@ -179,6 +235,7 @@ pub fn load(sources: Sources<'_>) -> Result<Config, Error> {
         .try_into()
         .map_err(|error: toml::de::Error| Error::Together { problem: error.message().to_owned() })?;
     refuse_open_doors(&config, &places)?;
+    refuse_to_join(&config, &places)?;
     Ok(config)
 }
 
@@ -221,6 +278,21 @@ fn refuse_open_doors(config: &Config, places: &BTreeMap<String, String>) -> Resu
             let place = places.get(&format!("listen.{listener}")).cloned().unwrap_or_default();
             return Err(Error::OpenToAll { listener, address, place });
         }
+    }
+    Ok(())
+}
+
+/// Nodes that join work on one store, or keep nothing.
+fn refuse_to_join(config: &Config, places: &BTreeMap<String, String>) -> Result<(), Error> {
+    if config.cluster.join.is_empty() {
+        return Ok(());
+    }
+    let place = places.get("cluster.join").cloned().unwrap_or_default();
+    if config.store_kind() == StoreKind::Embedded {
+        return Err(Error::EmbeddedJoins { place });
+    }
+    if config.peer_address().is_none() {
+        return Err(Error::JoinsUnheard { place });
     }
     Ok(())
 }

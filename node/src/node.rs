@@ -6,34 +6,66 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::task::AbortHandle;
 use weir_access::Access;
 use weir_broker::Broker;
-use weir_gateway::Gateway;
-use weir_store::Store;
+use weir_cluster::StoreKind;
+use weir_gateway::{Gateway, LookAfter};
+use weir_store::{LeaseEnded, Store};
 
 use crate::config::Config;
+use crate::health::Watch;
 use crate::memory;
+use crate::occupant::Occupant;
+use crate::place::{Place, Shared};
+use crate::store;
 use crate::telemetry::Render;
+
+/// How often a draining node looks whether its clients are gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A running node.
 pub struct Node {
     store: Arc<dyn Store>,
+    kind: StoreKind,
     broker: Broker,
     gateway: Gateway,
+    place: Option<Arc<Place>>,
+    watch: Arc<Watch>,
+    drain_per_second: u32,
+    /// Reads the access settings again when they change.
+    access: AbortHandle,
+    /// Kept until the store is closed.
+    _occupant: Occupant,
+}
+
+/// Why a node has to stop that nobody told to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Over {
+    /// The process has to end.
+    ForGood(String),
+    /// It can start anew, as another incarnation.
+    AsItWas(String),
 }
 
 impl Node {
-    /// Opens the store, restores the broker from it, and only then lets clients in.
+    /// Opens the store, restores the broker from it, takes its place among the other nodes, and only then, with
+    /// everything heard that they know, lets clients in.
     ///
     /// # Errors
-    /// The store cannot be used, or a listener cannot be opened.
+    /// The store cannot be used, a listener cannot be opened, or the node cannot be one of its cluster.
     pub async fn start(config: Config, metrics: Render) -> anyhow::Result<Self> {
-        let store = open_store(config.store, config.node.data_dir.clone()).await?;
-        let access = open_access(config.access).await?;
-        let broker = Broker::start(config.broker, Arc::clone(&store), access, weir_gateway::FORMS)
+        let occupant = Occupant::take(&config.node.data_dir)?;
+        let opened = store::open(&config).await?;
+        let store = Arc::clone(&opened.store);
+        let access = open_access(config.access.clone()).await?;
+        let watching = tokio::spawn(Arc::clone(&access).watch()).abort_handle();
+        let broker = Broker::start(config.broker.clone(), Arc::clone(&store), access, weir_gateway::FORMS)
             .await
             .context("the broker cannot start")?;
         broker.pressure().on_pressure(memory::give_back);
+        let place = take_place(&config, &opened, &broker).await?;
+        let watch = Arc::new(Watch::new(Arc::clone(&store), place.clone()));
         let listen = weir_gateway::Listen {
             mqtt: config.listen.mqtt.socket(),
             mqtts: config.listen.mqtts.socket(),
@@ -42,17 +74,41 @@ impl Node {
             quic: config.listen.quic.socket(),
             certificate_dir: config.node.data_dir,
         };
-        let gateway =
-            Gateway::start(broker.clone(), config.gateway, config.net, listen, measured(&broker, metrics))
-                .await
-                .context("clients cannot be let in")?;
-        Ok(Self { store, broker, gateway })
+        let (render, health) = (measured(&broker, &watch, metrics), looked_after(&watch));
+        let gateway = Gateway::start(broker.clone(), config.gateway, config.net, listen, render, health)
+            .await
+            .context("clients cannot be let in")?;
+        if let Some(place) = &place {
+            place.serves(&gateway.addresses()).await;
+        }
+        let (kind, drain_per_second) = (opened.kind, config.cluster.drain_per_second);
+        Ok(Self {
+            store,
+            kind,
+            broker,
+            gateway,
+            place,
+            watch,
+            drain_per_second,
+            access: watching,
+            _occupant: occupant,
+        })
     }
 
     /// Every open listener by its name, with the port it really has.
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        self.gateway.addresses()
+        let peer = self.place.as_ref().map(|place| ("peer", place.address()));
+        self.gateway.addresses().into_iter().chain(peer).collect()
+    }
+
+    /// What whoever starts the node should know, if it is less than it seems.
+    #[must_use]
+    pub fn caution(&self) -> Option<&'static str> {
+        let is_qos0 = self.place.is_some() && self.kind == StoreKind::Memory;
+        is_qos0.then_some(
+            "a QoS 0 cluster: nodes with `memory` stores share messages and keep nothing of each other",
+        )
     }
 
     /// Reads keys, accounts, policies and certificates again now. What cannot be used is said, and the
@@ -66,8 +122,45 @@ impl Node {
         }
     }
 
-    /// Lets nobody in any more, says goodbye to those who are in, and closes the store. What is not done within
-    /// the grace is named and left.
+    /// Waits until the node cannot go on as who it is.
+    pub async fn is_over(&self) -> Over {
+        let misplaced = async {
+            match &self.place {
+                Some(place) => place.is_over().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            why = misplaced => Over::ForGood(why),
+            ended = self.store.lease_ended() => match ended {
+                LeaseEnded::Buried => Over::AsItWas(ended.to_string()),
+                LeaseEnded::Superseded { .. } => Over::ForGood(ended.to_string()),
+            },
+        }
+    }
+
+    /// Lets nobody in any more and sends the clients to other nodes, some every second. Returns when they are gone,
+    /// or `grace` after the last was told; [`Node::stop`] is due then.
+    pub async fn drain(&self, grace: Duration) {
+        self.watch.drains();
+        match &self.place {
+            Some(place) => {
+                self.gateway.close_doors(place.elsewhere());
+                place.serves_no_more().await;
+            }
+            None => self.gateway.close_doors(Arc::new(|_| None)),
+        }
+        self.gateway.send_away(self.drain_per_second).await;
+        let gone = async {
+            while self.broker.sessions().census().connected > 0 {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        within(grace, "gateway", gone).await;
+    }
+
+    /// Lets nobody in any more, says goodbye to those who are in, leaves the other nodes, and closes the store. What is
+    /// not done within the grace is named and left.
     pub async fn stop(self, grace: Duration) {
         let end = Instant::now() + grace;
         let left = || end.saturating_duration_since(Instant::now());
@@ -76,38 +169,51 @@ impl Node {
             tracing::warn!(part = "gateway", "clients did not go within the grace period");
         }
         within(left(), "broker", self.broker.shutdown()).await;
-        within(left(), "store", self.store.close()).await;
+        if let Some(place) = &self.place {
+            within(left(), "cluster", place.leave()).await;
+        }
+        within(left(), "store", async {
+            self.store.leave().await;
+            self.store.close().await;
+        })
+        .await;
+        self.access.abort();
     }
 }
 
-/// Reads keys, accounts and policies, and from then on again whenever they change. What is fetched
-/// meanwhile may block.
+/// Takes the node's place among others, if it is to have one, and catches up with them.
+async fn take_place(
+    config: &Config,
+    opened: &store::Opened,
+    broker: &Broker,
+) -> anyhow::Result<Option<Arc<Place>>> {
+    let Some(listen) = config.peer_address() else { return Ok(None) };
+    let shared = Shared { store: &opened.store, id: opened.id.clone(), kind: opened.kind };
+    let place = Place::take(config, listen, shared, opened.incarnation, broker).await;
+    let place = place.context("this node cannot be one of a cluster")?;
+    place.catch_up(Duration::from_secs(config.cluster.start_wait_seconds)).await;
+    Ok(Some(Arc::new(place)))
+}
+
+/// Reads keys, accounts and policies. What is fetched meanwhile may block.
 async fn open_access(config: weir_access::Config) -> anyhow::Result<Arc<Access>> {
     let loaded = tokio::task::spawn_blocking(move || Access::load(&config, Path::new("")));
-    let access = loaded.await.context("reading the access settings panicked")??;
-    tokio::spawn(Arc::clone(&access).watch());
-    Ok(access)
+    Ok(loaded.await.context("reading the access settings panicked")??)
 }
 
 /// Metrics as they are when somebody looks, not up to a second old.
-fn measured(broker: &Broker, metrics: Render) -> Render {
-    let broker = broker.clone();
+fn measured(broker: &Broker, watch: &Arc<Watch>, metrics: Render) -> Render {
+    let (broker, watch) = (broker.clone(), Arc::clone(watch));
     Arc::new(move || {
         broker.gauge();
+        watch.measure();
         metrics()
     })
 }
 
-/// Opening reads back what was kept, which may take long and blocks.
-async fn open_store(
-    config: weir_store::Config,
-    data_dir: std::path::PathBuf,
-) -> anyhow::Result<Arc<dyn Store>> {
-    let (store, recovery) = tokio::task::spawn_blocking(move || weir_store::open(&config, &data_dir))
-        .await
-        .context("opening the store panicked")??;
-    tracing::info!(sequence = recovery.sequence, replayed = recovery.replayed, level = ?store.level(), "store open");
-    Ok(store)
+fn looked_after(watch: &Arc<Watch>) -> LookAfter {
+    let watch = Arc::clone(watch);
+    Arc::new(move || watch.look())
 }
 
 async fn within(grace: Duration, part: &'static str, ended: impl Future<Output = ()>) {

@@ -1,10 +1,19 @@
-//! How a node is told to end or to read its settings again, and what a second word means.
+//! How a node is told to end, to drain or to read its settings again, and what a second word means.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Which signal came.
+/// What the node is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// End, and say goodbye.
+    End(Told),
+    /// SIGUSR1: send the clients elsewhere first.
+    Drain,
+}
+
+/// Which signal ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// SIGINT: ctrl-C.
@@ -30,6 +39,7 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    drain: Signal,
 }
 
 impl Signals {
@@ -42,15 +52,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            drain: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits until the node is told to end; `reload` is done whenever it is told that meanwhile.
-    pub async fn next_or(&mut self, reload: impl AsyncFn()) -> Told {
+    /// Waits until the node is told to end or to drain; `reload` is done whenever it is told that meanwhile.
+    /// Cancel safe, but for a reload under way.
+    pub async fn next_or(&mut self, reload: impl AsyncFn()) -> Word {
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => return Told::Interrupt,
-                _ = self.terminate.recv() => return Told::Terminate,
+                _ = self.interrupt.recv() => return Word::End(Told::Interrupt),
+                _ = self.terminate.recv() => return Word::End(Told::Terminate),
+                _ = self.drain.recv() => return Word::Drain,
                 _ = self.hangup.recv() => reload().await,
             }
         }

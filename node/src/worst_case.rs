@@ -5,6 +5,7 @@
 //! the worst; where it does not, the levels of `broker.memory_*` hold the line.
 
 use weir_broker::pressure::meter::{Bound, By};
+use weir_cluster::StoreKind;
 use weir_model::topic::TOPIC_BYTES_MAX;
 
 use crate::config::Config;
@@ -71,6 +72,7 @@ impl WorstCase {
             Term { what: "tables of limits", keys: "", bytes: TABLES_BYTES },
         ];
         terms.extend(store_terms(config));
+        terms.extend(links(config));
         terms.sort_by_key(|term| std::cmp::Reverse(term.bytes));
         Self { connections, terms }
     }
@@ -144,6 +146,19 @@ fn subscription_bytes(config: &Config) -> u64 {
     (config.broker.subscriptions_max as u64).saturating_mul(filter)
 }
 
+/// What waits for other nodes, as many as this one is told to join; each link has four streams for messages.
+fn links(config: &Config) -> Option<Term> {
+    config.peer_address()?;
+    let link = &config.cluster.link;
+    let each = 4 * (link.frames_bytes_max as u64).saturating_add(link.held_bytes_max as u64);
+    let bytes = each.saturating_mul(config.cluster.join.len().max(1) as u64);
+    Some(Term {
+        what: "links to peers",
+        keys: "cluster.link.frames_bytes_max, cluster.link.held_bytes_max",
+        bytes,
+    })
+}
+
 fn store_terms(config: &Config) -> Vec<Term> {
     let store = &config.store;
     let unlimited = |bytes: u64| if bytes == 0 { u64::MAX } else { bytes };
@@ -159,14 +174,19 @@ fn store_terms(config: &Config) -> Vec<Term> {
             bytes: unlimited(store.retained_bytes_max),
         },
     ];
-    if store.url == "memory" {
-        let bytes = unlimited(store.queued_bytes_total_max);
-        terms.push(Term { what: "queues", keys: "store.queued_bytes_total_max", bytes });
-    } else {
-        // Two overlays, each at most twice the log's size at which writers wait.
-        let overlays = store.log_bytes_max.saturating_mul(4);
-        let bytes = overlays.saturating_add(STORE_CACHE_BYTES);
-        terms.push(Term { what: "rows of the store in memory", keys: "store.log_bytes_max", bytes });
+    match config.store_kind() {
+        StoreKind::Memory => {
+            let bytes = unlimited(store.queued_bytes_total_max);
+            terms.push(Term { what: "queues", keys: "store.queued_bytes_total_max", bytes });
+        }
+        StoreKind::Embedded => {
+            // Two overlays, each at most twice the log's size at which writers wait.
+            let overlays = store.log_bytes_max.saturating_mul(4);
+            let bytes = overlays.saturating_add(STORE_CACHE_BYTES);
+            terms.push(Term { what: "rows of the store in memory", keys: "store.log_bytes_max", bytes });
+        }
+        // Queues lie there, not here.
+        StoreKind::Redis => {}
     }
     terms
 }

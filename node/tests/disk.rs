@@ -120,6 +120,9 @@ async fn a_full_disk_refuses_with_0x97_and_takes_again_once_it_was_drained() {
 
     let acknowledged = fill(&mut publisher).await;
     assert!(acknowledged > 100, "{acknowledged} messages");
+    for refused in ["weir_store_refused_total", "weir_broker_messages_refused_total"] {
+        assert_eq!(node.metrics().value(&format!("{refused}{{reason=\"disk_full\"}}")), 1.0, "{refused}");
+    }
     // Even now nothing is lost by a death.
     node.kill9();
     node = node.restart();

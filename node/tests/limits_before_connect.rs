@@ -7,9 +7,11 @@ mod frames;
 use std::os::unix::fs::PermissionsExt as _;
 
 use frames::{V5, connect};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use weir_net::client::{ClientOptions, ConnectError};
 use weir_testkit::http::try_get;
 use weir_testkit::node::Builder;
-use weir_testkit::{Metrics, Node, RawMqtt, eventually};
+use weir_testkit::{Metrics, Node, PATIENCE, RawMqtt, eventually};
 
 fn node() -> Builder {
     Node::of(env!("CARGO_BIN_EXE_weir")).store("memory").listen("http")
@@ -173,6 +175,43 @@ fn a_node_short_of_memory_opens_no_websocket_and_still_tells_its_metrics() {
         std::io::Read::read_exact(&mut raw, &mut answer).ok()?;
         (&answer == b"HTTP/1.1 503 ").then_some(())
     });
+    is_counted(&node, "pressure");
+}
+
+/// A QUIC connection after its handshake, without a byte on its stream.
+async fn quic(node: &Node) -> Result<weir_net::Stream, ConnectError> {
+    let url = format!("quic://{}", node.address("quic")).parse().expect("a URL");
+    let options =
+        ClientOptions { ca_file: Some(node.data_dir().join("dev-tls/ca.pem")), ..ClientOptions::default() };
+    weir_net::client::connect(&url, &options).await
+}
+
+#[tokio::test]
+async fn quic_connections_that_only_stand_there_make_room_for_newer_ones() {
+    let node = node().listen("quic").set("net.limits.half_open_max", 5).start();
+    let mut standing = Vec::new();
+    for _ in 0..20 {
+        standing.push(quic(&node).await.expect("the newest is never the one that goes"));
+    }
+    for oldest in &mut standing[..15] {
+        let end = tokio::time::timeout(PATIENCE, oldest.read(&mut [0])).await.expect("the oldest go");
+        assert!(end.is_err() || end.is_ok_and(|bytes| bytes == 0));
+    }
+    let mut newest = quic(&node).await.expect("a handshake");
+    newest.write_all(&connect(V5, "")).await.expect("sent");
+    newest.flush().await.expect("sent");
+    let mut connack = [0; 4];
+    newest.read_exact(&mut connack).await.expect("CONNACK");
+    assert_eq!((connack[0], connack[3]), (0x20, 0));
+    is_counted(&node, "half_open");
+}
+
+#[test]
+fn a_node_short_of_memory_refuses_quic() {
+    let node = node().listen("quic").set("broker.memory_max_bytes", 1 << 20).start();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let refused = |error: &ConnectError| matches!(error, ConnectError::Quic { .. });
+    eventually("QUIC to be refused", || runtime.block_on(quic(&node)).err().filter(refused));
     is_counted(&node, "pressure");
 }
 

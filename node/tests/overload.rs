@@ -198,19 +198,6 @@ async fn a_delay_beyond_the_longest_is_refused() {
 }
 
 #[tokio::test]
-async fn the_longest_keep_alive_is_what_a_client_without_one_is_told() {
-    let node = node().set("gateway.keep_alive_seconds_max", 77).start();
-    let mut raw = RawMqtt::connect(node.address("mqtt"));
-    let mut bytes = Vec::new();
-    encode::connect(&mut bytes, &Connect::new(Version::V5, "eternal"));
-    raw.send(&bytes);
-    match decode(&raw.frame(), Version::V5).expect("a good frame") {
-        Packet::Connack(connack) => assert_eq!(connack.server_keep_alive, Some(77)),
-        other => panic!("{other:?}"),
-    }
-}
-
-#[tokio::test]
 async fn a_flapping_client_is_held_off_and_no_other() {
     let node = node().set("gateway.flapping_connects_max", 3).start();
     let address = node.address("mqtt");
@@ -349,6 +336,46 @@ async fn publishes_half_sent_cannot_keep_a_node_out_of_memory() {
     raw.stream().set_nonblocking(false).expect("a socket");
     assert_eq!(goodbye(raw), Some(0x89));
     a_pair_is_served(&node).await;
+}
+
+/// Who had a connection before is refused at CONNECT; who comes later waits in the kernel and is let in afterwards.
+#[tokio::test]
+async fn a_node_short_of_memory_refuses_who_says_connect_and_lets_the_others_wait() {
+    const MESSAGES: usize = 1200;
+    let max = node().start().resident_bytes() + 64 * MIB;
+    let node = node()
+        .set("broker.memory_max_bytes", max)
+        .set("broker.memory_stop_accepting_percent", 70)
+        .set("broker.memory_stop_reading_percent", 0)
+        .set("broker.memory_shed_percent", 0)
+        .set("gateway.connect_timeout_ms", 60_000)
+        .start();
+    let address = node.address("mqtt");
+    let mut publisher = connect(&node, "publisher").await;
+    let early = [Version::V5, Version::V311].map(|version| (version, RawMqtt::connect(address)));
+    let retained = |number: usize, payload: &[u8]| Message {
+        retain: true,
+        ..Message::new(format!("r/{number}"), payload, Qos::AtLeastOnce)
+    };
+    for number in 0..MESSAGES {
+        publisher.publish(&retained(number, &[1; 64 << 10])).await.expect("kept");
+    }
+    eventually("memory to run short", || (said(&node, "short of memory") > 0).then_some(()));
+    for ((version, raw), code) in early.into_iter().zip([0x89, 3]) {
+        assert_eq!(greeting(raw, version, "").0, code);
+    }
+    let metrics = node.metrics();
+    assert_eq!(metrics.value("weir_gateway_connections_refused_total{reason=\"pressure\"}"), 2.0);
+    assert_eq!(metrics.sum("weir_gateway_connects_refused_total"), 2.0);
+
+    let mut late = RawMqtt::connect(address);
+    let mut bytes = Vec::new();
+    encode::connect(&mut bytes, &Connect::new(Version::V5, "late"));
+    late.send(&bytes);
+    for number in 0..MESSAGES {
+        publisher.publish(&retained(number, b"")).await.expect("taken away");
+    }
+    assert_eq!(late.frame()[3], 0);
 }
 
 /// `weir serve` says it before anybody comes.

@@ -49,7 +49,9 @@ async fn start() -> Running {
     let listen = Listen { mqtt: "127.0.0.1:0".parse().ok(), ..Listen::default() };
     let (config, net) = (weir_gateway::Config::default(), weir_net::Config::default());
     let render = Arc::new(|| recorder().render());
-    let gateway = Gateway::start(broker.clone(), config, net, listen, render).await.expect("a gateway");
+    let health = Arc::new(|| weir_gateway::Health::READY);
+    let started = Gateway::start(broker.clone(), config, net, listen, render, health).await;
+    let gateway = started.expect("a gateway");
     let url = Url::parse(&format!("mqtt://{}", gateway.addresses()[0].1)).expect("a URL");
     Running { broker, gateway, url }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::json;
+use weir_cluster::StoreKind;
 
 use super::Failure;
 use super::flags::Flags;
@@ -85,15 +86,18 @@ fn examine(config: &Config) -> Vec<Check> {
     checks.push(limits::accept_queue(config.net.backlog));
     checks.push(limits::memory(config));
     checks.extend(ports::all(&config.listen));
-    if config.store.url == "memory" {
-        checks.push(Check::warn(
+    checks.extend(config.peer_address().map(|address| ports::one("peer", address)));
+    match config.store_kind() {
+        StoreKind::Memory => checks.push(Check::warn(
             "store",
             "memory: forgets everything at exit",
             "--store embedded keeps on disk",
-        ));
-    } else {
-        checks.extend(disk::all(&config.node.data_dir, config.store.reserve_bytes));
-        checks.push(store::readable(&config.store, &config.node.data_dir));
+        )),
+        StoreKind::Embedded => {
+            checks.extend(disk::all(&config.node.data_dir, config.store.reserve_bytes));
+            checks.push(store::readable(&config.store, &config.node.data_dir));
+        }
+        StoreKind::Redis => checks.push(store::reachable(&config.store)),
     }
     checks
 }

@@ -17,7 +17,8 @@ pub struct Flags {
     /// The directory of everything kept.
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
-    /// `embedded` keeps on disk, `memory` only as long as the node runs.
+    /// `embedded` keeps on disk, `memory` only as long as the node runs, `redis://host:port` (`rediss`,
+    /// `redis+sentinel`, `redis+cluster`) in a Redis that the nodes of a cluster share.
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
     /// MQTT over TCP: an address, a port (on loopback, 0 takes a free one), or `off`.
@@ -35,13 +36,13 @@ pub struct Flags {
     /// MQTT over QUIC.
     #[arg(long, value_name = "ADDR")]
     pub quic: Option<String>,
-    /// Gossip and links between nodes: only `off` in this version.
+    /// Gossip and links between nodes (UDP); 7946 on loopback when there is somebody to join.
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
     /// gRPC administration: only `off` in this version.
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
-    /// Join a cluster: not in this version.
+    /// The peer listener of a node to join; may be said several times, one that answers is enough.
     #[arg(long, value_name = "HOST:PORT")]
     pub join: Vec<String>,
     /// What is logged: error, warn, info, debug, trace, off, or directives.
@@ -77,6 +78,7 @@ impl Flags {
             ("listen.http", "--http", &self.http),
             ("listen.https", "--https", &self.https),
             ("listen.quic", "--quic", &self.quic),
+            ("listen.peer", "--peer", &self.peer),
         ];
         let said = flags.into_iter().filter_map(|(key, flag, value)| {
             let value = toml::Value::String(value.clone()?);
@@ -87,23 +89,21 @@ impl Flags {
             value: toml::Value::Boolean(true),
             place: "--accept-loss".to_owned(),
         });
-        said.chain(loss).collect()
+        let join = (!self.join.is_empty()).then(|| Setting {
+            key: "cluster.join".to_owned(),
+            value: toml::Value::Array(self.join.iter().cloned().map(toml::Value::String).collect()),
+            place: "--join".to_owned(),
+        });
+        said.chain(loss).chain(join).collect()
     }
 
     /// Scripts of later versions may close what this one does not have.
     fn refuse_later_versions(&self) -> Result<(), Failure> {
-        for (flag, value) in [("--peer", &self.peer), ("--admin", &self.admin)] {
-            if let Some(value) = value
-                && !value.eq_ignore_ascii_case("off")
-            {
-                return Err(Failure::Usage(format!(
-                    "{flag} {value}: not in this version; only `off` is taken"
-                )));
+        match &self.admin {
+            Some(address) if !address.eq_ignore_ascii_case("off") => {
+                Err(Failure::Usage(format!("--admin {address}: not in this version; only `off` is taken")))
             }
-        }
-        match self.join.first() {
-            Some(node) => Err(Failure::Usage(format!("--join {node}: clusters are not in this version"))),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -130,12 +130,18 @@ mod tests {
     }
 
     #[test]
+    fn every_node_to_join_becomes_one_entry_of_the_list() {
+        let settings = flags("weir --join a:7946 --peer 7946 --join b:7946").settings();
+        let join = settings.iter().find(|setting| setting.key == "cluster.join").unwrap();
+        assert_eq!(join.value, toml::Value::Array(vec!["a:7946".into(), "b:7946".into()]));
+        assert!(settings.iter().any(|setting| setting.key == "listen.peer"));
+    }
+
+    #[test]
     fn listeners_of_later_versions_can_be_closed_but_not_opened() {
-        assert!(flags("weir --peer off --admin OFF").refuse_later_versions().is_ok());
-        for line in ["weir --peer 7946", "weir --admin 50051", "weir --join a:7946"] {
-            let refused = flags(line).refuse_later_versions().unwrap_err().to_string();
-            assert!(refused.contains("not in this version"), "{refused}");
-        }
+        assert!(flags("weir --admin OFF").refuse_later_versions().is_ok());
+        let refused = flags("weir --admin 50051").refuse_later_versions().unwrap_err().to_string();
+        assert!(refused.contains("not in this version"), "{refused}");
     }
 
     #[test]

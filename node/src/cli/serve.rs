@@ -1,6 +1,7 @@
 //! `weir serve`: the start lines, and the end.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,10 +10,12 @@ use super::Failure;
 use super::flags::Flags;
 use crate::config::{self, Config};
 use crate::memory;
-use crate::node::Node;
-use crate::shutdown::Signals;
+use crate::node::{Node, Over};
+use crate::shutdown::{Signals, Word};
 use crate::telemetry;
 use crate::worst_case::WorstCase;
+
+mod anew;
 
 /// What `weir serve` takes.
 #[derive(Debug, clap::Args)]
@@ -26,7 +29,9 @@ pub struct Args {
 
 /// Runs a node until it is told to end.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.flags.load()?;
+    let mut config = args.flags.load()?;
+    let before = anew::addresses();
+    config.listen_at(before.as_deref().unwrap_or_default());
     if args.print_config {
         print!("{}", config::print(&config));
         return Ok(());
@@ -43,13 +48,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .on_thread_park(memory::on_park)
         .build()
         .context("no runtime")?;
-    runtime.block_on(serve(config))?;
+    let end = runtime.block_on(serve(config, before.is_none()))?;
     // What is still running had its grace and was named.
     runtime.shutdown_background();
-    Ok(())
+    match end {
+        End::Done => Ok(()),
+        End::Anew(addresses) => {
+            Err(anyhow::Error::new(anew::start(&addresses)).context("no start anew").into())
+        }
+    }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+/// How a node has ended.
+enum End {
+    Done,
+    /// It is to start anew, with its listeners where they were.
+    Anew(Vec<(&'static str, SocketAddr)>),
+}
+
+async fn serve(config: Config, is_first: bool) -> anyhow::Result<End> {
     let mut signals = Signals::listen().context("signals cannot be heard")?;
     let grace = Duration::from_secs(config.node.grace_seconds);
     let metrics = telemetry::install_metrics()?;
@@ -57,10 +74,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         node = Node::start(config, metrics) => node?,
         told = signals.next() => std::process::exit(told.exit_code()),
     };
-    announce(&node).context("stdout is closed")?;
-
-    let told = signals.next_or(async || node.reload().await).await;
-    tracing::info!(signal = ?told, grace_seconds = grace.as_secs(), "stopping");
+    if is_first {
+        announce(&node).context("stdout is closed")?;
+    }
+    let addresses = node.addresses();
+    let over = run_until_over(&node, &mut signals, grace).await;
+    tracing::info!(grace_seconds = grace.as_secs(), "stopping");
     tokio::select! {
         () = node.stop(grace) => {}
         again = signals.next() => {
@@ -69,7 +88,30 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     }
     tracing::info!("stopped");
-    Ok(())
+    match over {
+        None => Ok(End::Done),
+        Some(Over::ForGood(why)) => anyhow::bail!("the node had to end: {why}"),
+        Some(Over::AsItWas(_)) => Ok(End::Anew(addresses)),
+    }
+}
+
+/// Returns when the node is to stop: told to, drained, or because it cannot go on.
+async fn run_until_over(node: &Node, signals: &mut Signals, grace: Duration) -> Option<Over> {
+    let word = tokio::select! {
+        word = signals.next_or(async || node.reload().await) => word,
+        over = node.is_over() => {
+            tracing::error!(?over, "the node cannot go on");
+            return Some(over);
+        }
+    };
+    tracing::info!(?word, "told");
+    if word == Word::Drain {
+        tokio::select! {
+            () = node.drain(grace) => {}
+            told = signals.next() => tracing::warn!(signal = ?told, "told to end while draining"),
+        }
+    }
+    None
 }
 
 /// The start lines that scripts read, then, for people, what to try.
@@ -77,6 +119,9 @@ fn announce(node: &Node) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     for (name, address) in node.addresses() {
         writeln!(out, "listening {name} {address}")?;
+    }
+    if let Some(caution) = node.caution() {
+        writeln!(out, "caution {caution}")?;
     }
     writeln!(out, "ready")?;
     if std::io::stdout().is_terminal() {

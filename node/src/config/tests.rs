@@ -116,7 +116,7 @@ fn what_is_printed_can_be_loaded_and_prints_the_same() {
 #[test]
 fn every_key_is_printed_with_a_sentence() {
     let printed = print(&Config::default());
-    for section in ["node", "listen", "net", "store", "access", "broker", "gateway"] {
+    for section in ["node", "listen", "net", "store", "access", "broker", "gateway", "cluster"] {
         let line = format!("[{section}");
         assert!(printed.lines().any(|l| l.starts_with(&line)), "no section {section} in\n{printed}");
     }
@@ -151,4 +151,28 @@ fn a_secret_is_shown_nowhere() {
     let file = file("[access.jwt]\nsecret = 271828\n");
     let error = load(Sources { file: Some(file.path()), ..Sources::default() }).unwrap_err().to_string();
     assert!(error.contains("`access.jwt.secret` cannot be ***") && !error.contains("271828"), "{error}");
+}
+
+fn joining(store: &str, peer: Option<&str>) -> Result<Config, Error> {
+    let join = toml::Value::Array(vec!["a.example:7946".into()]);
+    let mut flags = vec![flag("store.url", store)];
+    flags.push(Setting { key: "cluster.join".into(), value: join, place: "--join".into() });
+    flags.extend(peer.map(|address| flag("listen.peer", address)));
+    load(Sources { flags, ..Sources::default() })
+}
+
+#[test]
+fn a_node_with_an_embedded_store_may_not_join_and_is_told_what_may() {
+    let error = joining("embedded", None).unwrap_err().to_string();
+    assert!(error.starts_with("--join: ") && error.contains("`store.url` to a Redis"), "{error}");
+}
+
+#[test]
+fn peers_are_listened_for_when_some_are_to_be_joined_and_not_otherwise() {
+    assert_eq!(load(Sources::default()).unwrap().peer_address(), None);
+    let config = joining("redis://127.0.0.1", None).unwrap();
+    assert_eq!(config.peer_address(), ListenAddr::loopback(7946).socket());
+    assert!(matches!(joining("memory", Some("off")), Err(Error::JoinsUnheard { .. })));
+    let alone = load(Sources { flags: vec![flag("listen.peer", "7947")], ..Sources::default() });
+    assert_eq!(alone.unwrap().peer_address(), ListenAddr::loopback(7947).socket());
 }

@@ -67,6 +67,7 @@ async fn who_comes_while_too_many_are_checked_hears_that_the_server_is_busy() {
     let node =
         with_accounts(&files).set("access.hashing_at_once_max", 1).set("access.hashing_waiting_max", 1);
     let node = node.start();
+    let mut counted = 0.0;
     for (version, busy) in
         [(Version::V5, ReasonCode::ServerBusy), (Version::V311, ReasonCode::ServerUnavailable)]
     {
@@ -84,6 +85,9 @@ async fn who_comes_while_too_many_are_checked_hears_that_the_server_is_busy() {
             }
         }
         assert!(in_time >= 1 && late >= 1, "{in_time} in time, {late} late");
+        counted += f64::from(late);
+        let series = "weir_access_authentications_total{method=\"accounts\",result=\"busy\"}";
+        assert_eq!(node.metrics().value(series), counted);
     }
 }
 

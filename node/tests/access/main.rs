@@ -14,3 +14,4 @@ mod policies;
 mod scene;
 mod scram;
 mod script;
+mod sys;

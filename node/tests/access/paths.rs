@@ -1,5 +1,8 @@
 //! Every way a message takes to its receiver asks whether the receiver may have it, when it arrives there.
 
+mod restarted;
+mod waiting;
+
 use std::num::NonZeroU16;
 
 use weir_bench::Client;
@@ -46,6 +49,13 @@ impl Scene {
         let mut probe = connect(&self.node, &device("probe")).await;
         until(0, async || ask_for(&mut probe, "probe", Qos::AtMostOnce).await).await;
         probe.disconnect().await.expect("goodbye");
+    }
+
+    /// The node is killed and started again, and devices have lost their right to secrets by then.
+    fn restart_narrowed(self) -> Scene {
+        self.files.write("policy.toml", &format!("{WIDE}{DENIAL}"));
+        let Scene { node, files } = self;
+        Scene { node: node.restart(), files }
     }
 
     async fn operator(&self) -> Client {
@@ -151,11 +161,10 @@ async fn a_right_that_is_lost_over_a_restart_is_lost_for_what_was_queued() {
     subscribe(&mut ann, "open/#").await;
     ann.disconnect().await.expect("goodbye");
     says(&mut scene.operator().await, &["secret/1"]).await;
-    scene.files.write("policy.toml", &format!("{WIDE}{DENIAL}"));
-    let Scene { node, files } = scene;
-    let scene = Scene { node: node.restart(), files };
-    // Whose session it is is known, and not yet in which role she comes back.
+    let scene = scene.restart_narrowed();
+    // Whose session it is is known, though she has not come back.
     says(&mut scene.operator().await, &["secret/2", "open/1"]).await;
+    scene.has_denied(1);
     let mut ann = connect(&scene.node, &kept(device("ann"))).await;
     assert_eq!(text(&mut ann).await, "open/1");
     scene.has_denied(2);

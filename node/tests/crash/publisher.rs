@@ -89,7 +89,7 @@ impl Publisher {
         }
         self.ended[self.turn] = is_last;
         let qos = [Qos::AtLeastOnce, Qos::ExactlyOnce][self.turn];
-        let line = Line { publisher: self.id, qos };
+        let line = Line { publisher: self.id, topic: 0, qos };
         let number = self.shared.checker().send(line);
         let payload = traffic::payload(number, is_last);
         Some(Sent { packet_id: self.packet_id(), line, number, payload, is_released: false })

@@ -27,6 +27,7 @@ pub fn task() -> Result<()> {
 pub fn bring() -> Vec<String> {
     let brought = [
         ("mosquitto, mosquitto_pub, mosquitto_sub", mosquitto()),
+        ("redis-server, redis-cli, redis-benchmark", redis()),
         ("paho-mqtt", python()),
         ("mqtt.js, ws", node()),
         ("promtool", promtool()),
@@ -42,6 +43,15 @@ fn mosquitto() -> Result<()> {
         return Ok(());
     }
     apt_install(&["mosquitto", "mosquitto-clients"])
+}
+
+/// A Sentinel is a redis-server that was started as one.
+fn redis() -> Result<()> {
+    let programs = ["redis-server", "redis-cli", "redis-benchmark"];
+    if programs.iter().all(|program| find(program).is_some()) {
+        return Ok(());
+    }
+    apt_install(&["redis-server", "redis-tools"])
 }
 
 /// Debian packages, for root only. Their services are not started.

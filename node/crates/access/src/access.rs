@@ -94,12 +94,22 @@ impl Access {
     /// certificate not revoked, its right to connect not taken away.
     pub fn still_holds(&self, identity: &Identity) -> bool {
         let parts = self.parts.load();
-        let stands = match &identity.grant {
-            Grant::Open => parts.authenticators.is_empty() && parts.anonymous != Anonymous::Never,
-            Grant::Anonymous => matches!(parts.anonymous, Anonymous::Loopback | Anonymous::Anywhere),
-            grant => parts.authenticators.iter().find_map(|a| a.still_holds(grant)).unwrap_or(false),
+        let stands = match parts.stands_unasked(&identity.grant) {
+            Some(stands) => stands,
+            None => parts.authenticators.iter().find_map(|a| a.still_holds(&identity.grant)).unwrap_or(false),
         };
         stands && parts.policy.may_connect(&identity.principal)
+    }
+
+    /// Who somebody is now who was let in earlier, and may be away: an account has the roles that its file
+    /// gives it now. `None` = what that rested on is gone, or the right to connect is.
+    pub fn now(&self, identity: &Identity) -> Option<Arc<Principal>> {
+        let parts = self.parts.load();
+        let principal = match parts.stands_unasked(&identity.grant) {
+            Some(stands) => stands.then(|| identity.principal.clone()),
+            None => parts.authenticators.iter().find_map(|a| a.now(identity)).flatten(),
+        }?;
+        parts.policy.may_connect(&principal).then_some(principal)
     }
 
     pub fn publish_rights(&self, principal: &Principal, topic: &str) -> PublishRights {
@@ -143,6 +153,15 @@ impl Access {
 }
 
 impl Parts {
+    /// Whether a grant given without asking would be given now; `None` for the others.
+    fn stands_unasked(&self, grant: &Grant) -> Option<bool> {
+        match grant {
+            Grant::Open => Some(self.authenticators.is_empty() && self.anonymous != Anonymous::Never),
+            Grant::Anonymous => Some(matches!(self.anonymous, Anonymous::Loopback | Anonymous::Anywhere)),
+            _ => None,
+        }
+    }
+
     /// Who is let in without being asked.
     fn without_asking(&self, credentials: &Credentials) -> Option<Identity> {
         let nobody_asks = self.authenticators.is_empty();

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+pub use weir_model::Grant;
 use weir_model::{Principal, Reason, UnixMillis};
 
 /// What a client showed when it connected. Passwords and tokens are never logged.
@@ -47,6 +48,7 @@ pub struct Identity {
     pub realm: Arc<str>,
     /// When a token ends; `None` = holds as long as its grant.
     pub expires_at: Option<UnixMillis>,
+    /// When that is gone ([`crate::Access::still_holds`]) the session ends.
     pub grant: Grant,
 }
 
@@ -61,21 +63,6 @@ impl Identity {
     pub fn is_over(&self, now: UnixMillis) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
     }
-}
-
-/// What an identity rests on. When that is gone ([`crate::Access::still_holds`]) the session ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grant {
-    /// Nobody was asked.
-    Open,
-    /// Let in without credentials.
-    Anonymous,
-    /// An account; the stamp changes whenever its password or its roles do.
-    Account { name: Arc<str>, stamp: u64 },
-    /// A token; the fingerprint of the key that verified it.
-    Token { key: u64 },
-    /// A client certificate: its serial number (as in a CRL) and a fingerprint of its issuer's name.
-    Certificate { serial: Arc<[u8]>, issuer: u64 },
 }
 
 /// Finds out who a client is. Several are asked in turn.
@@ -96,6 +83,13 @@ pub trait Authenticator: Send + Sync {
     fn still_holds(&self, grant: &Grant) -> Option<bool> {
         let _ = grant;
         None
+    }
+
+    /// Who somebody is now that a grant of this authenticator's kind let in earlier; the inner `None` =
+    /// nobody any more. `None` = not mine.
+    fn now(&self, identity: &Identity) -> Option<Option<Arc<Principal>>> {
+        let holds = self.still_holds(&identity.grant)?;
+        Some(holds.then(|| identity.principal.clone()))
     }
 }
 

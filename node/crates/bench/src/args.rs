@@ -1,17 +1,18 @@
 //! What `weir bench` is asked to do.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use url::Url;
 use weir_model::Qos;
-use weir_net::client::ClientOptions;
-use weir_wire::mqtt::Version;
 
-use crate::client;
+use crate::cluster::ClusterArgs;
 use crate::compare::CompareArgs;
+
+mod target;
+
+pub(crate) use target::Role;
+pub use target::{Spread, Target};
 
 /// Measures an MQTT broker.
 #[derive(Debug, Clone, ClapArgs)]
@@ -37,44 +38,8 @@ pub enum Scenario {
     Durable(DurableArgs),
     /// Weir and other brokers in turn, as one table
     Compare(CompareArgs),
-}
-
-/// The broker and how to reach it.
-#[derive(Debug, Clone, ClapArgs)]
-pub struct Target {
-    /// Address of the broker: mqtt://, mqtts://, ws://, wss:// or quic://
-    #[arg(long, default_value = "mqtt://127.0.0.1:1883")]
-    pub url: Url,
-    /// Process id of the broker on this machine, to read its CPU time and memory
-    #[arg(long)]
-    pub pid: Option<u32>,
-    /// MQTT version: 3 (3.1.1) or 5
-    #[arg(long = "mqtt-version", visible_alias = "version", default_value = "3", value_parser = version)]
-    pub version: Version,
-    /// Start with a clean session
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
-    pub clean: bool,
-    /// User name to connect with
-    #[arg(long)]
-    pub username: Option<String>,
-    /// Password to connect with
-    #[arg(long)]
-    pub password: Option<String>,
-    /// PEM file of the authorities to trust
-    #[arg(long)]
-    pub ca_file: Option<PathBuf>,
-    /// Do not check the broker's certificate
-    #[arg(long)]
-    pub insecure: bool,
-    /// Longest wait for a connection or an answer, in seconds
-    #[arg(long = "timeout", default_value = "10", value_parser = seconds)]
-    pub timeout: Duration,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
-    /// How long the sessions of an MQTT 5 run outlive their connections.
-    #[arg(skip)]
-    pub(crate) session_expiry_seconds: Option<u32>,
+    /// Nodes of a cluster and the Redis they share, started for it: across nodes, through Redis, coming and going
+    Cluster(ClusterArgs),
 }
 
 /// What is sent, how fast and for how long.
@@ -203,38 +168,8 @@ impl Args {
             Scenario::Fanin(args) => args.target.json,
             Scenario::Durable(args) => args.target.json,
             Scenario::Compare(args) => args.json,
+            Scenario::Cluster(args) => args.json,
         }
-    }
-}
-
-impl Target {
-    /// How a client of the bench introduces itself.
-    pub(crate) fn client(&self, client_id: String) -> client::Options {
-        client::Options {
-            version: self.version,
-            client_id,
-            clean_start: self.clean,
-            session_expiry_seconds: self.session_expiry_seconds,
-            keep_alive_seconds: 0,
-            username: self.username.clone(),
-            password: self.password.clone().map(String::into_bytes),
-            timeout: self.timeout,
-            transport: ClientOptions {
-                ca_file: self.ca_file.clone(),
-                insecure: self.insecure,
-                ..ClientOptions::default()
-            },
-            ..client::Options::default()
-        }
-    }
-}
-
-fn version(text: &str) -> Result<Version, String> {
-    match text {
-        "3" | "3.1.1" => Ok(Version::V311),
-        "3.1" => Ok(Version::V31),
-        "5" => Ok(Version::V5),
-        _ => Err("allowed are 3 (3.1.1), 3.1 and 5".to_owned()),
     }
 }
 
@@ -256,6 +191,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use weir_wire::mqtt::Version;
 
     use super::*;
 
@@ -289,6 +225,16 @@ mod tests {
         assert_eq!(p2p.load.duration, Duration::from_millis(500));
         assert_eq!(p2p.load.write_messages.map(NonZeroU32::get), Some(16));
         assert!(p2p.target.json && !p2p.target.clean);
+        assert_eq!((p2p.target.urls.len(), p2p.target.pids), (1, vec![7]));
+    }
+
+    #[test]
+    fn several_brokers_are_said_one_after_the_other() {
+        let line = "p2p --url mqtt://a:1 --url mqtt://b:2 --pid 1 --pid 2 --spread publishers-first";
+        let Ok(Scenario::P2p(p2p)) = parse(line) else { panic!("the line parses") };
+        let urls: Vec<&str> = p2p.target.urls.iter().map(url::Url::as_str).collect();
+        assert_eq!(urls, ["mqtt://a:1", "mqtt://b:2"]);
+        assert_eq!((p2p.target.pids, p2p.target.spread), (vec![1, 2], Spread::PublishersFirst));
     }
 
     #[test]
@@ -300,6 +246,8 @@ mod tests {
             ("p2p --duration soon", "0 to 86400"),
             ("p2p --window 0", "1..=16384"),
             ("compare --peers rabbit", "mosquitto"),
+            ("p2p --spread everywhere", "round-robin"),
+            ("cluster --only speed", "interest"),
         ] {
             let refused = parse(line).expect_err(line).to_string();
             assert!(refused.contains(allowed), "{line}: {refused}");

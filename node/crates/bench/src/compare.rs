@@ -14,7 +14,8 @@ use crate::Error;
 use crate::report::{Measurement, median};
 use crate::scenario;
 
-use peer::{Kind, Peer, PeerName};
+pub(crate) use peer::{Kind, Peer, PeerName};
+
 use row::{Row, RowName};
 
 /// Arguments of `compare`.

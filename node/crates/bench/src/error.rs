@@ -21,12 +21,28 @@ pub enum Error {
     Thread { source: std::io::Error },
     #[error("a thread of the generator died")]
     ThreadDied,
+    #[error("there is no address to connect to: give one with --url")]
+    NoAddress,
+    #[error("{program} is not installed on this machine, and this is measured against it")]
+    NotInstalled { program: &'static str },
+    #[error("node {node} does not tell its metrics: {source}")]
+    Metrics { node: String, source: std::io::Error },
+    #[error("{what} did not happen within {seconds} s")]
+    NotSeen { what: &'static str, seconds: u64 },
+    #[error("the answer of {program} has no {field}")]
+    NoFigure { program: &'static str, field: &'static str },
+    #[error("the run lost too much to be a result: {figures}")]
+    NotAResult { figures: String },
     #[error("none of the brokers asked for was found; install one of them or name others with --peers")]
     NoPeers,
     #[error("cannot prepare {path}: {source}")]
     Files { path: PathBuf, source: std::io::Error },
     #[error("cannot start {program}: {source}")]
     Start { program: PathBuf, source: std::io::Error },
+    #[error("no port of loopback is free: {source}")]
+    NoPort { source: std::io::Error },
+    #[error("{program} failed; its last words: {output}")]
+    Failed { program: PathBuf, output: String },
     #[error("{name} did not take connections within {seconds} s; its last words: {output}")]
     NotUp { name: String, seconds: u64, output: String },
 }

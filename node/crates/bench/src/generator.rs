@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use weir_model::Qos;
 
 use crate::Error;
-use crate::args::{Load, Target};
+use crate::args::{Load, Role, Target};
 use crate::process::Process;
 use crate::report::{Latency, Measurement};
 
@@ -108,7 +108,7 @@ pub(crate) fn collect(target: &Target, client_ids: &[String], owed: u64) -> Resu
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Thread { source })?;
     runtime.block_on(async {
-        for client in clients(target, client_ids).await? {
+        for client in clients(target, Role::Subscriber, client_ids).await? {
             tokio::spawn(Receiver::new(client, false, Arc::clone(&shared)).run());
         }
         let mut watch = Watch::new();
@@ -164,7 +164,7 @@ struct Mark {
 
 impl Mark {
     fn now(flow: &Flow, shared: &Shared) -> Result<Mark, Error> {
-        let server_cpu = flow.target.pid.map(|pid| Process::of(pid).cpu_time()).transpose()?;
+        let server_cpu = flow.target.servers().map(|servers| servers.cpu_time()).transpose()?;
         let own_cpu = Process::own().cpu_time()?;
         Ok(Mark { at: Instant::now(), counters: shared.snapshot(), server_cpu, own_cpu })
     }

@@ -4,11 +4,13 @@
 
 pub mod args;
 pub mod client;
+pub mod cluster;
 pub mod compare;
 pub mod report;
 
 mod error;
 mod generator;
+mod local;
 mod process;
 mod scenario;
 

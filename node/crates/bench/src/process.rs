@@ -46,6 +46,28 @@ impl Process {
     }
 }
 
+/// All processes of a broker.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes {
+    all: Vec<Process>,
+}
+
+impl Processes {
+    pub(crate) fn of(pids: &[u32]) -> Processes {
+        Processes { all: pids.iter().copied().map(Process::of).collect() }
+    }
+
+    /// The sum of [`Process::cpu_time`].
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Error> {
+        self.all.iter().map(Process::cpu_time).sum()
+    }
+
+    /// The sum of [`Process::rss_bytes`].
+    pub(crate) fn rss_bytes(&self) -> Result<u64, Error> {
+        self.all.iter().map(Process::rss_bytes).sum()
+    }
+}
+
 /// utime and stime: the 12th and 13th field behind the name, which stands in brackets and may hold anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().skip(11);
@@ -74,6 +96,15 @@ mod tests {
     fn this_process_has_used_memory() {
         assert!(Process::own().rss_bytes().is_ok_and(|bytes| bytes > 100_000));
         assert!(Process::own().cpu_time().is_ok());
+    }
+
+    #[test]
+    fn several_processes_are_summed() {
+        let own = std::process::id();
+        let one = Process::of(own).rss_bytes().expect("this process");
+        let two = Processes::of(&[own, own]).rss_bytes().expect("this process");
+        assert!(two > one + one / 2, "{one} {two}");
+        assert!(Processes::of(&[own, u32::MAX]).cpu_time().is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod text;
 
 use serde::Serialize;
 
+use crate::cluster::ClusterReport;
 use crate::compare::Comparison;
 use crate::generator::Histogram;
 
@@ -16,6 +17,7 @@ pub const LOST_PERCENT_MAX: f64 = 0.1;
 pub enum Report {
     Load(Box<LoadReport>),
     Compare(Comparison),
+    Cluster(ClusterReport),
 }
 
 /// One scenario against one broker.
@@ -23,6 +25,7 @@ pub enum Report {
 pub struct LoadReport {
     /// `p2p`, `fanout`, ...
     pub scenario: &'static str,
+    /// All addresses, with commas between them.
     pub url: String,
     /// What was asked for, in words.
     pub settings: String,
@@ -164,7 +167,7 @@ pub(crate) fn median(runs: &[Measurement]) -> Measurement {
 }
 
 /// The middle one; of an even number, the mean of the two in the middle.
-fn middle(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn middle(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {

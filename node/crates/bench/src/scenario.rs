@@ -5,12 +5,14 @@ mod durable;
 mod flow;
 mod idle;
 
+pub(crate) use idle::at_rest;
+
 use weir_model::Qos;
 
 use crate::Error;
 use crate::args::{Args, Load, Scenario};
-use crate::compare;
 use crate::report::{LoadReport, Measurement, Report};
+use crate::{cluster, compare};
 
 /// Does what `args` ask for. It makes its own threads and runtimes and blocks until they are done, so it must
 /// not be called from an async task.
@@ -22,6 +24,7 @@ use crate::report::{LoadReport, Measurement, Report};
 pub fn run(args: Args) -> Result<Report, Error> {
     Ok(match args.scenario {
         Scenario::Compare(args) => Report::Compare(compare::run(&args)?),
+        Scenario::Cluster(args) => Report::Cluster(cluster::run(&args)?),
         other => Report::Load(Box::new(measure(&other)?)),
     })
 }
@@ -35,9 +38,9 @@ fn measure(scenario: &Scenario) -> Result<LoadReport, Error> {
         Scenario::Fanout(args) => ("fanout", &args.target),
         Scenario::Fanin(args) => ("fanin", &args.target),
         Scenario::Durable(args) => ("durable", &args.target),
-        Scenario::Compare(_) => return Err(Error::NoPeers),
+        Scenario::Compare(_) | Scenario::Cluster(_) => return Err(Error::NoPeers),
     };
-    let url = target.url.to_string();
+    let url = target.addresses();
     let runs = (0..runs(scenario)).map(|_| once(scenario)).collect::<Result<Vec<_>, _>>()?;
     Ok(LoadReport::new(name, url, settings(scenario), runs))
 }
@@ -49,7 +52,7 @@ fn runs(scenario: &Scenario) -> u32 {
         Scenario::Fanout(args) => args.load.runs.get(),
         Scenario::Fanin(args) => args.load.runs.get(),
         Scenario::Durable(args) => args.load.runs.get(),
-        Scenario::Idle(_) | Scenario::Compare(_) => 1,
+        Scenario::Idle(_) | Scenario::Compare(_) | Scenario::Cluster(_) => 1,
     }
 }
 
@@ -62,7 +65,7 @@ pub(crate) fn once(scenario: &Scenario) -> Result<Measurement, Error> {
         Scenario::Fanout(args) => flow::fanout(args),
         Scenario::Fanin(args) => flow::fanin(args),
         Scenario::Durable(args) => durable::run(args),
-        Scenario::Compare(_) => Err(Error::NoPeers),
+        Scenario::Compare(_) | Scenario::Cluster(_) => Err(Error::NoPeers),
     }
 }
 
@@ -78,7 +81,7 @@ fn settings(scenario: &Scenario) -> String {
             let load = of_load(&Load { qos: Qos::AtLeastOnce, ..args.load.clone() });
             format!("{} publishers, {} offline sessions, {load}", args.publishers, args.sessions)
         }
-        Scenario::Compare(_) => String::new(),
+        Scenario::Compare(_) | Scenario::Cluster(_) => String::new(),
     }
 }
 

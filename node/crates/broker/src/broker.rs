@@ -8,22 +8,24 @@ use hashbrown::HashMap;
 use metrics::gauge;
 use parking_lot::RwLock;
 use ractor::{Actor, ActorRef};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_access::Access;
-use weir_model::{Message, Position, Topic, UnixMillis};
-use weir_store::{
-    Detach, Mirror, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store,
-};
+use weir_model::UnixMillis;
+use weir_store::{Detach, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
 
 use crate::clock;
 use crate::config::Config;
 use crate::form::{Form, FormId};
 use crate::ledger::Ledger;
+use crate::limited::{Limit, Limited};
+use crate::mirror::Tables;
 use crate::outbox::{Bell, Limits};
+use crate::peers::Peers;
 use crate::pressure::Pressure;
 use crate::realm::Realm;
 use crate::session::Session;
 use crate::session::directory::Directory;
+use crate::session::owner;
 use crate::slow::Slow;
 use crate::supervisor::{Supervise, Supervisor};
 use crate::sys::figures::Figures;
@@ -48,17 +50,20 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Broker(Arc<Shared>);
 
-struct Shared {
+pub(crate) struct Shared {
     config: Config,
     limits: Limits,
     forms: &'static [&'static dyn Form],
     store: Arc<dyn Store>,
     access: Arc<Access>,
     ledger: Ledger,
+    limited: Limited,
     pressure: Pressure,
     realms: RwLock<HashMap<Arc<str>, Arc<Realm>>>,
     sessions: Directory,
     topics: Topics,
+    peers: Peers,
+    incarnation: u64,
     topic_starts: Vec<AtomicBool>,
     connections: AtomicU64,
     wills: Wills,
@@ -71,20 +76,34 @@ struct Shared {
 }
 
 /// Paces what the broker publishes of its own when many sessions end at once.
-pub struct Wills(Semaphore);
+pub struct Wills {
+    turns: Semaphore,
+    /// Turns a second, and most in stock; 0 = no limit.
+    per_second: usize,
+}
 
 impl Wills {
+    fn new(per_second: usize) -> Wills {
+        let per_second = per_second.min(u32::MAX as usize);
+        Wills { turns: Semaphore::new(per_second), per_second }
+    }
+
+    /// Takes a turn if there is one now.
+    pub fn try_acquire(&self) -> bool {
+        self.per_second == 0 || self.turns.try_acquire().map(SemaphorePermit::forget).is_ok()
+    }
+
     /// Waits for a turn.
     pub async fn acquire(&self) {
-        if let Ok(permit) = self.0.acquire().await {
+        if let Ok(permit) = self.turns.acquire().await {
             permit.forget();
         }
     }
 
-    /// Gives `turns` new turns, never more than `max` in stock.
-    pub(crate) fn refill(&self, turns: usize, max: usize) {
-        let room = max.saturating_sub(self.0.available_permits());
-        self.0.add_permits(turns.min(room));
+    /// Gives the turns of this tenth of a second.
+    pub(crate) fn refill(&self, ticks: u64) {
+        let room = self.per_second.saturating_sub(self.turns.available_permits());
+        self.turns.add_permits(timers::in_tenth(self.per_second as u64, ticks).min(room));
     }
 }
 
@@ -104,8 +123,9 @@ impl Broker {
             messages_max: config.outbox_messages_max,
             stalled_ms: config.outbox_stalled_ms,
         };
-        let wills = Wills(Semaphore::new(config.wills_per_second));
+        let wills = Wills::new(config.wills_per_second);
         let pressure = Pressure::new(&config);
+        let node = store.node();
         let broker = Broker(Arc::new(Shared {
             config,
             limits,
@@ -113,10 +133,13 @@ impl Broker {
             store,
             access,
             ledger: Ledger::default(),
+            limited: Limited::default(),
             pressure,
             realms: RwLock::default(),
             sessions: Directory::default(),
             topics: Topics::default(),
+            peers: Peers::default(),
+            incarnation: node.map_or(0, |node| node.incarnation),
             topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
             connections: AtomicU64::new(0),
             wills,
@@ -134,7 +157,10 @@ impl Broker {
         children.push(timers::child(&broker));
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
         *broker.0.supervisor.lock() = Some(supervisor);
-        broker.settle_restored(restored).await;
+        // What nodes share, `due` tells who left behind.
+        if !broker.store().is_shared() {
+            broker.settle_restored(restored).await;
+        }
         Ok(broker)
     }
 
@@ -158,6 +184,11 @@ impl Broker {
         &self.0.ledger
     }
 
+    /// Counts that one of the limits was met.
+    pub fn limited(&self, limit: Limit) {
+        self.0.limited.count(limit);
+    }
+
     /// How short of memory the node is.
     pub fn pressure(&self) -> &Pressure {
         &self.0.pressure
@@ -169,6 +200,20 @@ impl Broker {
 
     pub fn topics(&self) -> &Topics {
         &self.0.topics
+    }
+
+    pub(crate) fn of(shared: Arc<Shared>) -> Broker {
+        Broker(shared)
+    }
+
+    /// This node among those that share its store; 0 when it has it alone.
+    pub fn incarnation(&self) -> u64 {
+        self.0.incarnation
+    }
+
+    /// The other nodes of the cluster.
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
     }
 
     pub fn form(&self, id: FormId) -> &'static dyn Form {
@@ -269,21 +314,49 @@ impl Broker {
         let read = tokio::task::spawn_blocking(move || {
             let mut restored = Vec::new();
             let mirror = Arc::new(Tables(Arc::downgrade(&broker.0)));
-            broker.store().restore(mirror, &mut |session| restored.push(session))?;
+            broker.store().restore(mirror, &mut |row| {
+                broker.restore_session(&row);
+                restored.push(row);
+            })?;
             Ok::<_, ReadError>(restored)
         });
-        let restored = read.await.map_err(|_| ReadError::Unavailable)??;
-        for row in restored.iter().filter(|row| row.persistent && row.key.kind == SessionKind::Client) {
-            let realm = self.realm_or_new(&row.key.realm);
-            let generation = row.fence.generation;
-            let session = Session::new(row.key.clone(), Some(generation), Some(generation));
-            for (filter, options) in &row.subscriptions {
-                session.note(filter, *options);
-                realm.routes.insert(filter, &session, *options, false);
-            }
-            self.sessions().restore(&session);
+        Ok(read.await.map_err(|_| ReadError::Unavailable)??)
+    }
+
+    /// Puts a session found in the store in its place.
+    fn restore_session(&self, row: &Restored) {
+        // One that ends with its connection has a queue if it is a resumed one.
+        let stored = row.persistent || !row.subscriptions.is_empty();
+        if !stored || row.key.kind != SessionKind::Client {
+            return;
         }
-        Ok(restored)
+        let realm = self.realm_or_new(&row.key.realm);
+        let generation = row.fence.generation;
+        let session = Session::new(row.key.clone(), Some(generation), Some(generation));
+        session.raise_fence(row.fence.fence);
+        session.set_home(row.home);
+        if let Some(identity) = row.owner.as_ref().and_then(|owner| owner::known(owner, &row.key.realm)) {
+            session.set_identity(Arc::new(identity));
+        }
+        for (filter, options) in &row.subscriptions {
+            session.note(filter, *options);
+            realm.routes.insert(filter, &session, *options, false);
+        }
+        self.sessions().restore(&session);
+    }
+
+    /// Sessions of nodes that have lost their leases: as after a start of such a node.
+    pub(crate) async fn settle_orphans(&self, orphans: Vec<Restored>) {
+        let keys: Vec<_> = orphans.iter().map(|orphan| orphan.key.clone()).collect();
+        self.settle_restored(orphans).await;
+        for key in keys {
+            let Some(session) = self.sessions().find(&key.realm, &key.name) else { continue };
+            // Shared messages that its queue holds are for the members that are left.
+            if let Some(realm) = self.realm(&key.realm).filter(|_| !session.is_online()) {
+                session.set_home(None);
+                self.release_shared(&realm, &session);
+            }
+        }
     }
 
     /// Sessions whose connection died with the node before, and what all of them still owe.
@@ -318,7 +391,8 @@ impl Broker {
 fn settlement(row: &Restored, now: UnixMillis) -> Option<Ops> {
     let generation = row.fence.generation;
     if !row.persistent {
-        let ops = [SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }];
+        let end = SessionOp::End { generation, fence: Some(row.fence.fence) };
+        let ops = [SessionOp::FireWill { generation }, end];
         return (generation > 0).then(|| ops.into_iter().collect());
     }
     if row.detached_at.is_some() {
@@ -333,15 +407,4 @@ fn settlement(row: &Restored, now: UnixMillis) -> Option<Ops> {
         will_at: row.has_will.then(|| now.after(seconds(row.will_delay_seconds))),
     };
     Some([SessionOp::Detach { fence: row.fence, detach }].into_iter().collect())
-}
-
-/// Takes the store's table changes into the realms.
-struct Tables(std::sync::Weak<Shared>);
-
-impl Mirror for Tables {
-    fn retained(&self, realm: &Arc<str>, topic: &Topic, position: Position, message: Option<&Arc<Message>>) {
-        if let Some(shared) = self.0.upgrade() {
-            Broker(shared).realm_or_new(realm).retained.apply(topic, position, message);
-        }
-    }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use weir_model::topic::TOPIC_LEVELS_MAX;
 
+use crate::share::Picking;
+
 /// Bounds and defaults of the broker.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -29,9 +31,12 @@ pub struct Config {
     pub session_expiry_seconds_max: u32,
     /// Most subscriptions of one session; beyond, SUBACK says 0x97.
     pub subscriptions_max: usize,
+    /// Which member of a share group gets a message: `round_robin`, `local` (those of the node the message
+    /// enters, as long as there are any), `sticky` (the same one while it can) or `hash` (one for a topic).
+    pub shared_picking: Picking,
     /// How often a shared message is handed to another member before it is dropped and counted.
     pub shared_handovers_max: u32,
-    /// Wills published per second when many sessions end at once.
+    /// Wills published per second when many sessions end at once; the others wait. 0 = no limit.
     pub wills_per_second: usize,
     /// Longest `$delayed/<seconds>/..` delay, in seconds.
     pub delay_seconds_max: u32,
@@ -74,6 +79,7 @@ impl Default for Config {
             commits_waiting_bytes_max: 8 << 20,
             session_expiry_seconds_max: u32::MAX,
             subscriptions_max: 10_000,
+            shared_picking: Picking::RoundRobin,
             shared_handovers_max: 5,
             wills_per_second: 1000,
             delay_seconds_max: 366 * 24 * 3600,

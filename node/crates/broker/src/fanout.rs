@@ -1,19 +1,22 @@
 //! Fan-out: gives a message to everybody it matched, each wire form encoded once.
 //!
 //! [`Run`] gathers consecutive messages of one publisher to the same receivers and pushes them with
-//! one lock per receiver; [`deliver`] gives one message.
+//! one lock per receiver; [`deliver`] gives one message. Receivers on other nodes get theirs by one copy
+//! for each node; what came from another node stays on this one.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use weir_model::{Message, Qos};
+use weir_model::{Message, Position, Qos};
 use weir_store::Delivery;
 
 use crate::broker::Broker;
 use crate::form::{FormId, Marks, Publish};
 use crate::ledger::{Loss, Tally};
 use crate::outbox::{self, Live, RunFrames};
+use crate::peers::{LINK, Outgoing, PeerSet, encode, stream_of};
+use crate::realm::Realm;
 use crate::routes::{Matched, Target};
 use crate::session::Session;
 
@@ -69,6 +72,10 @@ impl Encoded {
 pub struct Run {
     matched: Option<Arc<Matched>>,
     publisher: Option<Arc<Session>>,
+    realm: Option<Arc<Realm>>,
+    /// Other nodes that have receivers, and the records for them.
+    peers: PeerSet,
+    records: weir_cluster::record::Run,
     /// The topic of all its messages.
     topic: String,
     /// One per form in use; the vectors are kept from run to run.
@@ -99,18 +106,25 @@ impl Run {
     }
 
     /// Adds a message; `message` when it is QoS 1 or 2.
+    /// `publisher`: `None` when it came from another node, and then only receivers here get it.
     pub fn add(
         &mut self,
         broker: &Broker,
+        realm: &Arc<Realm>,
         matched: &Arc<Matched>,
-        publisher: &Arc<Session>,
+        publisher: Option<&Arc<Session>>,
         publish: &Publish<'_>,
         message: Option<Arc<Message>>,
     ) {
         if self.messages == 0 {
-            self.start(matched, publisher, publish.topic);
+            self.realm = Some(realm.clone());
+            self.start(broker, matched, publisher, publish.topic);
         }
         for encoded in &mut self.encoded[..self.in_use] {
+            if encoded.key.form == LINK {
+                encode(&mut encoded.frames, &mut self.records, &realm.name, publish);
+                continue;
+            }
             let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids };
             broker.form(encoded.key.form).encode(&mut encoded.frames, publish, marks);
         }
@@ -118,25 +132,58 @@ impl Run {
         self.messages += 1;
     }
 
-    fn start(&mut self, matched: &Arc<Matched>, publisher: &Arc<Session>, topic: &str) {
+    fn start(
+        &mut self,
+        broker: &Broker,
+        matched: &Arc<Matched>,
+        publisher: Option<&Arc<Session>>,
+        topic: &str,
+    ) {
         self.topic.clear();
         self.topic.push_str(topic);
         self.matched = Some(matched.clone());
-        self.publisher = Some(publisher.clone());
+        self.publisher = publisher.cloned();
         self.in_use = 0;
         self.places.clear();
+        self.peers = PeerSet::default();
+        let clustered = broker.peers().any();
         for target in &matched.targets {
-            let Some(target) = target.for_publisher(Some(publisher)) else {
-                self.places.push(u32::MAX);
-                continue;
-            };
-            let form = target.session.form();
-            let same = |e: &Encoded| e.key.form == form && e.key.subscription_ids == target.subscription_ids;
-            let place = self.encoded[..self.in_use].iter().position(same).unwrap_or_else(|| {
-                self.open(Key { form, retain: false, subscription_ids: target.subscription_ids.clone() })
-            });
-            self.places.push(place as u32);
+            let target = target.for_publisher(publisher);
+            let here = target.filter(|target| !clustered || self.is_here(broker, &target.session));
+            let place = here.map_or(u32::MAX, |target| self.place_of(target));
+            self.places.push(place);
         }
+        if !self.peers.is_empty() {
+            self.records = weir_cluster::record::Run::default();
+            self.open(Key { form: LINK, retain: false, subscription_ids: SmallVec::new() });
+        }
+    }
+
+    /// Whether a receiver is this node's to serve; another's is noted.
+    fn is_here(&mut self, broker: &Broker, session: &Session) -> bool {
+        if session.is_online() && session.peer.is_none() {
+            return true;
+        }
+        match broker.peers().slot_of(session) {
+            // What another node has sent it serves there, and counts who is away.
+            _ if self.publisher.is_none() => false,
+            Some(slot) => {
+                self.peers.add(slot);
+                false
+            }
+            // Nobody can reach it: that is counted here.
+            None => true,
+        }
+    }
+
+    /// The place of the bytes a receiver takes.
+    fn place_of(&mut self, target: &Target) -> u32 {
+        let form = target.session.form();
+        let same = |e: &Encoded| e.key.form == form && e.key.subscription_ids == target.subscription_ids;
+        let place = self.encoded[..self.in_use].iter().position(same).unwrap_or_else(|| {
+            self.open(Key { form, retain: false, subscription_ids: target.subscription_ids.clone() })
+        });
+        place as u32
     }
 
     fn open(&mut self, key: Key) -> usize {
@@ -154,21 +201,30 @@ impl Run {
     /// A receiver the publisher should wait for before this run is pushed.
     pub fn pressed_by(&self, limits: &outbox::Limits) -> Option<Arc<Session>> {
         let matched = self.matched.as_ref()?;
-        let presses = |t: &&Target| t.session.outbox.presses(limits);
+        let presses = |t: &&Target| match &t.session.peer {
+            None => t.session.outbox.presses(limits),
+            Some(peer) => peer.link.is_up() && peer.link.presses(stream_of(&self.topic)),
+        };
         matched.targets.iter().find(presses).map(|target| target.session.clone())
     }
 
     /// Gives the run to all its receivers and empties it.
     pub fn push(&mut self, broker: &Broker, tally: &mut Tally) {
         let (Some(matched), publisher) = (self.matched.take(), self.publisher.take()) else { return };
+        let realm = self.realm.take();
         let mut copies = self.messages * matched.denied;
         broker.ledger().lost(Loss::Denied, copies);
+        // A run may have waited for a slow receiver while rights were lost.
+        let stale = matched.access_version != broker.access().version();
         self.encoded[..self.in_use].iter_mut().for_each(|e| e.share(matched.targets.len()));
         for (target, place) in matched.targets.iter().zip(&self.places) {
             let Some(target) = target.for_publisher(publisher.as_ref()) else { continue };
             let Some(encoded) = self.encoded.get(*place as usize) else { continue };
             copies += self.messages;
-            if !target.session.is_online() || target.session.form() != encoded.key.form {
+            if stale && !target.session.may_receive(broker.access(), &self.topic) {
+                let client = target.session.client_id();
+                broker.ledger().lost_by(client, &self.topic, Loss::Denied, self.messages);
+            } else if !target.session.is_online() || target.session.form() != encoded.key.form {
                 let client = target.session.client_id();
                 broker.ledger().lost_by(client, &self.topic, Loss::Offline, self.messages);
             } else if self.copies.is_empty() || target.qos == Qos::AtMostOnce {
@@ -176,6 +232,9 @@ impl Run {
             } else {
                 self.push_copies(broker, target);
             }
+        }
+        if let Some(realm) = realm.filter(|_| !self.peers.is_empty()) {
+            copies += self.push_to_peers(broker, &realm.name);
         }
         tally.matched += copies;
         tally.unmatched += if copies == 0 { self.messages } else { 0 };
@@ -202,6 +261,30 @@ impl Run {
         session.outbox.push_frames(&run, broker.limits(), broker.ledger());
     }
 
+    /// Once to each other node that has a receiver.
+    fn push_to_peers(&self, broker: &Broker, realm: &Arc<str>) -> u64 {
+        let mut copies = 0;
+        if !self.copies.is_empty() {
+            for message in &self.copies {
+                let mut outgoing = Outgoing::default();
+                self.peers.iter().for_each(|slot| outgoing.fan_out(slot));
+                copies += outgoing.send(broker, realm, message);
+            }
+            return copies;
+        }
+        let Some(encoded) = self.encoded[..self.in_use].iter().find(|e| e.key.form == LINK) else { return 0 };
+        let frames = match &encoded.shared {
+            Some(frames) => &frames[..],
+            None => &encoded.frames[..],
+        };
+        for peer in self.peers.iter().filter_map(|slot| broker.peers().get(slot)) {
+            peer.link.push_frames(stream_of(&self.topic), frames, self.messages as u32);
+            broker.ledger().linked.add(self.messages);
+            copies += self.messages;
+        }
+        copies
+    }
+
     fn push_copies(&self, broker: &Broker, target: &Target) {
         for message in &self.copies {
             let delivery = delivery(message, target, None);
@@ -226,19 +309,35 @@ pub fn delivery(message: &Arc<Message>, target: &Target, group: Option<weir_mode
     }
 }
 
-/// Gives one message to the live receivers whose copy does not go through the store.
+/// Gives one message to the live receivers whose copy does not go through the store. `outgoing` gathers
+/// what goes to other nodes; without it, receivers there are left out.
 pub fn deliver(
     broker: &Broker,
     message: &Arc<Message>,
     matched: &Matched,
     publisher: Option<&Arc<Session>>,
+    mut outgoing: Option<&mut Outgoing>,
 ) -> u64 {
     let mut frames = Frames::default();
     let mut copies = matched.denied;
     broker.ledger().lost(Loss::Denied, copies);
+    let clustered = broker.peers().any();
     for target in &matched.targets {
         let Some(target) = target.for_publisher(publisher) else { continue };
         let delivery = delivery(message, target, None);
+        let away = clustered && (target.session.peer.is_some() || !target.session.is_online());
+        if away {
+            let through_store = delivery.qos > Qos::AtMostOnce && target.session.stored.is_some();
+            match (outgoing.as_deref_mut(), broker.peers().slot_of(&target.session)) {
+                (Some(outgoing), Some(slot)) if !through_store => {
+                    outgoing.fan_out(slot);
+                    continue;
+                }
+                // Nobody can reach it: that is counted here.
+                (Some(_), None) => {}
+                _ => continue,
+            }
+        }
         if delivery.qos > Qos::AtMostOnce && target.session.stored.is_some() {
             continue;
         }
@@ -246,6 +345,36 @@ pub fn deliver(
         frames.push(broker, &target.session, delivery);
     }
     copies
+}
+
+/// The same for a message that is its topic's retained value at that position.
+pub fn deliver_kept(
+    broker: &Broker,
+    realm: &Realm,
+    (message, position): (&Arc<Message>, Option<Position>),
+    matched: &Matched,
+    publisher: Option<&Arc<Session>>,
+    outgoing: Option<&mut Outgoing>,
+) -> u64 {
+    if let Some(at) = position {
+        realm.retained.giving(message, at);
+    }
+    deliver(broker, message, matched, publisher, outgoing)
+}
+
+/// After a retained value was delivered: a newer one may have been given to receivers here before. What they
+/// see last is what the store holds, so they get it once more, in the lane of the one that was late.
+pub fn correct(
+    broker: &Broker,
+    realm: &Realm,
+    (late, position): (&Message, Option<Position>),
+    matched: &Matched,
+) -> u64 {
+    let newer = position.and_then(|at| realm.retained.given_after(&late.topic, at));
+    newer.map_or(0, |newer| {
+        let again = Arc::new(Message { qos: late.qos, ..Message::clone(&newer) });
+        deliver(broker, &again, matched, None, None)
+    })
 }
 
 /// The wire forms of one message, made when first needed.

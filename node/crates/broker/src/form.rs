@@ -43,13 +43,16 @@ pub struct Marks<'a> {
 }
 
 /// Encodes QoS 0 copies for one wire form. Every frame tells its own length, so that the oldest can
-/// be dropped from a buffer of many.
+/// be dropped from a buffer of many, and its topic, so that those can be that nobody may have any more.
 pub trait Form: Send + Sync + 'static {
     /// Appends one frame that needs no answer.
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>);
 
     /// Length of the first frame of `frames`, which holds whole frames and is not empty.
     fn frame_len(&self, frames: &[u8]) -> usize;
+
+    /// The topic of one whole frame; `None` when it is none of this form.
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str>;
 }
 
 /// The place of a form in the list the broker was started with.

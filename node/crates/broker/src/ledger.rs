@@ -89,6 +89,10 @@ reasons! {
         RetainSkipped => "retain_skipped",
         /// Dropped from the fullest outboxes because the node ran out of memory.
         Shed => "shed",
+        /// The link to the receiver's node was full: oldest QoS 0 first.
+        LinkFull => "link_full",
+        /// The link to the receiver's node stayed full: its clean session is disconnected.
+        LinkOverrun => "link_overrun",
     }
 }
 
@@ -101,6 +105,8 @@ reasons! {
         /// More than the publisher may send in a second.
         Rate => "rate",
         DiskFull => "disk_full",
+        /// The server that keeps what is kept has no memory left.
+        StoreFull => "store_full",
         /// The queue of a receiver is full and refuses its publishers.
         QueueFull => "queue_full",
         /// All queues together hold as much as they may, and refuse publishers.
@@ -135,6 +141,7 @@ impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Refused {
         match refusal {
             Refusal::DiskFull => Refused::DiskFull,
+            Refusal::StoreFull => Refused::StoreFull,
             Refusal::QueueRefuses => Refused::QueueFull,
             Refusal::QueuesFull => Refused::QueuesFull,
             Refusal::RetainedFull => Refused::RetainedFull,
@@ -177,6 +184,8 @@ pub struct Ledger {
     pub restored: Count,
     /// Shared copies that lie in no store, taken back from a member that was lost before it answered.
     pub returned: Count,
+    /// Copies given to a link: what becomes of them is the account of the link and of the node behind it.
+    pub linked: Count,
     dropped: Vec<Count>,
     /// Messages that wait in connections' lines for their commit or their turn.
     in_lines: AtomicI64,
@@ -204,6 +213,7 @@ impl Default for Ledger {
             stored: Count::new(counter!("weir_broker_copies_stored_total")),
             restored: Count::new(counter!("weir_broker_copies_restored_total")),
             returned: Count::new(counter!("weir_broker_copies_returned_total")),
+            linked: Count::new(counter!("weir_broker_copies_linked_total")),
             dropped: Loss::ALL.iter().map(dropped).collect(),
             in_lines: AtomicI64::new(0),
             drops: Drops::default(),

@@ -5,9 +5,22 @@ use metrics::{Unit, describe_counter, describe_gauge};
 /// Tells the process's recorder; called once, before anything is measured.
 pub fn describe() {
     ledger();
+    sessions();
     state();
+    peers();
     let help = "Actors and connections' tasks that failed, by kind; actors are started again.";
     describe_counter!("weir_broker_actor_restarts_total", Unit::Count, help);
+}
+
+/// What other nodes have to do with.
+fn peers() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count("weir_broker_link_realms_refused_total", "Realms that a peer spoke of and that are one too many here.");
+    count("weir_broker_link_records_malformed_total", "Runs of records from peers that hold what is none.");
+    count(
+        "weir_broker_subscribe_barriers_missed_total",
+        "Times a node had not confirmed a subscription when it was waited for.",
+    );
 }
 
 /// The terms of the ledger (`docs/adr/0005-the-ledger.md`).
@@ -23,12 +36,24 @@ fn ledger() {
     count("weir_broker_copies_stored_total", "Copies put in a queue of the store.");
     count("weir_broker_copies_restored_total", "Copies that left a queue of the store, for whatever reason.");
     count("weir_broker_copies_returned_total", "Shared copies taken back from a member that did not answer.");
+    count("weir_broker_copies_linked_total", "Copies given to links to other nodes.");
+    count("weir_broker_sessions_taken_over_total", "Connections whose session was opened on another node.");
     count("weir_broker_copies_dropped_total", "Copies lost, by reason.");
     let bytes = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Bytes, help);
     bytes("weir_broker_received_bytes_total", "Payload bytes offered by publishers.");
     bytes("weir_broker_delivered_bytes_total", "Bytes of frames with copies written to sockets.");
     let help = "Messages and copies that are not accounted for; 0 at rest.";
     describe_gauge!("weir_broker_ledger_imbalance_messages", Unit::Count, help);
+}
+
+/// What limits did to connections and sessions.
+fn sessions() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count(
+        "weir_broker_limited_total",
+        "Times a limit made somebody wait or granted less than was asked, by its key.",
+    );
+    count("weir_broker_sessions_expired_total", "Sessions that ended because nobody came back in time.");
 }
 
 /// What is so at the moment.

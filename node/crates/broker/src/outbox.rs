@@ -272,6 +272,31 @@ impl Outbox {
         taken
     }
 
+    /// Drops waiting frames of topics that `may` says no to; returns how many. What the connection has
+    /// taken before is on its way to the socket and goes out.
+    pub(crate) fn judge_frames(
+        &self,
+        form: &'static dyn Form,
+        limits: &Limits,
+        may: impl Fn(&str) -> bool,
+    ) -> u64 {
+        if self.bytes.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        let mut lanes = self.lanes.lock();
+        // Most frames are of the same topic as the one before.
+        let mut last: Option<(String, bool)> = None;
+        let dropped = lanes.retain_frames(form, &mut |frame| {
+            let Some(topic) = form.topic(frame) else { return false };
+            match &last {
+                Some((known, verdict)) if known == topic => *verdict,
+                _ => last.insert((topic.to_owned(), may(topic))).1,
+            }
+        });
+        self.taken(lanes, limits);
+        dropped
+    }
+
     /// Bytes in both lanes.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
@@ -299,6 +324,11 @@ impl Outbox {
             lanes.copy_bytes = 0;
         }
         self.taken(lanes, limits);
+    }
+
+    /// Whether copies wait for the connection to number them.
+    pub fn has_copies(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > 0 && !self.lanes.lock().copies.is_empty()
     }
 
     fn taken(&self, mut lanes: parking_lot::MutexGuard<'_, Lanes>, limits: &Limits) {

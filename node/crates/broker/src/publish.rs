@@ -11,6 +11,7 @@ pub mod internal;
 mod line;
 mod long;
 pub mod plan;
+mod shared;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +25,9 @@ use crate::clock;
 use crate::explain;
 use crate::fanout::Run;
 use crate::form::Publish;
-use crate::ledger::Tally;
+use crate::ledger::{Refused, Tally};
+use crate::limited::Limit;
+use crate::peers::Pressed;
 use crate::realm::Realm;
 use crate::routes::Matched;
 use crate::session::Session;
@@ -87,6 +90,8 @@ struct Active {
     settled: u64,
     /// It was taken over from a publisher whose task has panicked.
     salvaged: bool,
+    /// A full link that a publish waits for.
+    pressed: Option<Pressed>,
 }
 
 impl Publisher {
@@ -102,6 +107,12 @@ impl Publisher {
 
     /// Takes a message in. Its run is pushed by [`Publisher::push`], which must follow before answers leave.
     pub fn publish(&mut self, publish: Publish<'_>, answering: Answering) -> Verdict {
+        // A node without its lease may not know who has subscribed since (`guarantees.md` 5).
+        if publish.qos > Qos::AtMostOnce && !self.broker.store().stands() {
+            self.tally.receive(publish.payload.len());
+            self.broker.ledger().refuse(Refused::Unavailable);
+            return Verdict::Refused(Reason::Busy);
+        }
         let active = self.active.get_or_insert_default();
         let line_empty = active.line.is_empty();
         let hit = match active.cache.find(&self.realm.routes, &self.broker, &self.principal, &publish) {
@@ -117,6 +128,13 @@ impl Publisher {
             }
         };
         let matched = &hit.matched;
+        if publish.qos > Qos::AtMostOnce && self.broker.peers().any() {
+            let since_ms = active.pressed.take().map_or_else(clock::now_ms, |pressed| pressed.since_ms);
+            active.pressed = self.broker.peers().pressed_by(&self.realm, matched, publish.topic, since_ms);
+            if active.pressed.is_some() {
+                return Verdict::Hold;
+            }
+        }
         let kept = publish.retain
             || (publish.qos > Qos::AtMostOnce && matched.queued)
             || (publish.qos == Qos::ExactlyOnce && self.fence.is_some())
@@ -140,7 +158,7 @@ impl Publisher {
         }
         let message =
             (publish.qos > Qos::AtMostOnce).then(|| publish.to_message(hit.topic.clone(), clock::unix()));
-        active.run.add(&self.broker, matched, &self.session, &publish, message);
+        active.run.add(&self.broker, &self.realm, matched, Some(&self.session), &publish, message);
         Verdict::Accepted { matched: true }
     }
 
@@ -233,17 +251,26 @@ impl Publisher {
     /// A receiver to wait for before [`Publisher::push`], and before more is read.
     pub fn pressed_by(&self) -> Option<Arc<Session>> {
         let active = self.active.as_ref()?;
-        active.run.pressed_by(self.broker.limits())
+        let link = active.pressed.as_ref().filter(|pressed| self.broker.peers().still_presses(pressed));
+        let peer = link.map(|pressed| pressed.peer.clone());
+        peer.or_else(|| active.run.pressed_by(self.broker.limits()))
     }
 
     /// Whether the line is full: read no more until something completes.
     pub fn is_full(&self) -> bool {
-        let config = self.broker.config();
-        self.active.as_ref().is_some_and(|active| {
-            active.line.len() >= config.commits_waiting_max
-                || active.line_bytes >= config.commits_waiting_bytes_max
-                || (!active.line.is_empty() && !self.broker.store().has_room())
-        })
+        self.full_by().is_some()
+    }
+
+    /// The limit by which the line is full.
+    pub fn full_by(&self) -> Option<Limit> {
+        let (config, active) = (self.broker.config(), self.active.as_ref()?);
+        if active.line.len() >= config.commits_waiting_max {
+            return Some(Limit::CommitsWaiting);
+        }
+        if active.line_bytes >= config.commits_waiting_bytes_max {
+            return Some(Limit::CommitsWaitingBytes);
+        }
+        (!active.line.is_empty() && !self.broker.store().has_room()).then_some(Limit::StoreIntake)
     }
 
     pub fn waiting(&self) -> usize {

@@ -1,23 +1,31 @@
 //! Retained messages: the mirror of the store's table, read without asking the store.
 
+mod ahead;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use weir_model::{Filter, Message, Position, Topic, UnixMillis};
+
+use ahead::Ahead;
 
 /// One topic's last retained message.
 #[derive(Clone)]
 struct Entry {
     position: Position,
     message: Arc<Message>,
+    /// Whether it was given to receivers here, or is being given.
+    given: bool,
 }
 
 /// All retained messages of one realm, by topic.
 #[derive(Default)]
 pub struct Retained {
     table: RwLock<BTreeMap<Topic, Entry>>,
+    /// Locked after the table.
+    ahead: Mutex<Ahead>,
 }
 
 /// A piece of what a filter matches, and where to go on.
@@ -39,11 +47,12 @@ impl Retained {
     /// Takes over a change if it is newer than what is here.
     pub fn apply(&self, topic: &Topic, position: Position, message: Option<&Arc<Message>>) {
         let mut table = self.table.write();
-        if table.get(topic).is_some_and(|known| known.position > position) {
+        if table.get(topic).is_some_and(|known| known.position >= position) {
             return;
         }
+        let given = self.ahead.lock().heard(topic, position);
         match message {
-            Some(message) => table.insert(topic.clone(), Entry { position, message: message.clone() }),
+            Some(message) => table.insert(topic.clone(), Entry { position, message: message.clone(), given }),
             None => table.remove(topic),
         };
     }
@@ -61,10 +70,31 @@ impl Retained {
         self.table.read().get(&topic).map(|entry| entry.message.clone())
     }
 
-    /// The message of a topic, if it was stored after `position`.
-    pub fn newer_than(&self, topic: &Topic, position: Position) -> Option<Arc<Message>> {
+    /// Notes that the value stored at `position` goes to receivers here from now on.
+    pub fn giving(&self, message: &Arc<Message>, position: Position) {
+        let known = |table: &BTreeMap<Topic, Entry>| {
+            table.get(&message.topic).map(|entry| (entry.position, entry.given))
+        };
+        match known(&self.table.read()) {
+            Some((at, given)) if at > position || (at == position && given) => return,
+            _ => {}
+        }
+        let mut table = self.table.write();
+        match table.get_mut(&message.topic) {
+            Some(entry) if entry.position == position => entry.given = true,
+            Some(entry) if entry.position > position => {}
+            _ => self.ahead.lock().give(message, position),
+        }
+    }
+
+    /// The value of a topic, if it was stored after `position` and given to receivers already: one who
+    /// got what was stored at `position` since then must get it once more. What is still to be given
+    /// comes later by itself.
+    pub fn given_after(&self, topic: &Topic, position: Position) -> Option<Arc<Message>> {
         let table = self.table.read();
-        table.get(topic).filter(|entry| entry.position > position).map(|entry| entry.message.clone())
+        let overtook = |entry: &&Entry| entry.position > position && entry.given;
+        let kept = table.get(topic).filter(overtook).map(|entry| entry.message.clone());
+        kept.or_else(|| self.ahead.lock().given_after(topic, position))
     }
 
     /// Messages that match `filter`, behind topic `after`; what has expired is left out.
@@ -160,6 +190,30 @@ mod tests {
             assert_eq!(all(&retained, "+/1", size), ["a/1", "b/1"]);
         }
         assert_eq!(all(&retained, "b/1", 1), ["b/1"]);
+    }
+
+    #[test]
+    fn only_what_was_given_already_has_overtaken_an_older_value() {
+        let retained = Retained::default();
+        let at = |seq| Position { epoch: 1, ms: 1, seq };
+        put(&retained, "a", 5);
+        put(&retained, "a", 6);
+        let message = retained.get("a").unwrap();
+        retained.giving(&message, at(5));
+        assert!(retained.given_after(&message.topic, at(5)).is_none(), "it comes later by itself");
+        retained.giving(&message, at(6));
+        assert!(retained.given_after(&message.topic, at(5)).is_some());
+        assert!(retained.given_after(&message.topic, at(6)).is_none());
+    }
+
+    #[test]
+    fn what_came_over_a_link_late_is_not_brought_back_to_life() {
+        let retained = Retained::default();
+        put(&retained, "a", 5);
+        let message = retained.get("a").unwrap();
+        retained.apply(&message.topic, Position { epoch: 1, ms: 1, seq: 6 }, None);
+        retained.giving(&message, Position { epoch: 1, ms: 1, seq: 5 });
+        assert!(retained.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod directory;
 pub mod intake;
+pub mod owner;
 pub mod shard;
 mod subscriptions;
 pub mod wheel;
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -24,7 +26,8 @@ use weir_store::{SessionKey, SubscriptionOptions};
 
 use crate::clock;
 use crate::form::FormId;
-use crate::outbox::Outbox;
+use crate::outbox::{Limits, Outbox};
+use crate::peers::Peer;
 use subscriptions::Subscriptions;
 
 /// Where a connection comes from: for logs, and for what only a local one may ask.
@@ -57,18 +60,43 @@ pub struct Session {
     will_at_once: AtomicBool,
     /// Whether its connection holds a large part of a packet whose rest has not come.
     half_received: AtomicBool,
-    /// Who has it, or had it last; `None` = restored from the store, and nobody has come for it yet.
+    /// Who has it, or had it last; `None` = restored from a store that did not say.
     identity: ArcSwapOption<Identity>,
     /// Where its connection comes from, or came from last.
     origin: Mutex<Option<Origin>>,
     /// Its own list, from which routes are made anew when a topic shard was lost.
     subscriptions: Mutex<Subscriptions>,
+    /// It is over and subscribes to nothing any more; changed with its list locked.
+    over: AtomicBool,
+    /// The incarnation of another node that has its connection; 0 = none has.
+    home: AtomicU64,
+    /// The newest fence heard of; 0 = none, for it has no row.
+    fence: AtomicU64,
+    /// Set for what stands in the routes for another node: the receivers there.
+    pub peer: Option<Arc<Peer>>,
 }
 
 impl Session {
     pub fn new(key: SessionKey, stored: Option<u64>, row: Option<u64>) -> Arc<Session> {
+        Session::with_peer(key, stored, row, None)
+    }
+
+    /// What stands for another node in the routes of a realm.
+    pub(crate) fn of_peer(key: SessionKey, peer: Arc<Peer>) -> Arc<Session> {
+        Session::with_peer(key, None, None, Some(peer))
+    }
+
+    fn with_peer(
+        key: SessionKey,
+        stored: Option<u64>,
+        row: Option<u64>,
+        peer: Option<Arc<Peer>>,
+    ) -> Arc<Session> {
         Arc::new(Session {
             key,
+            home: AtomicU64::new(0),
+            fence: AtomicU64::new(0),
+            peer,
             stored,
             outbox: Outbox::default(),
             form: AtomicU8::new(0),
@@ -82,6 +110,7 @@ impl Session {
             identity: ArcSwapOption::empty(),
             origin: Mutex::new(None),
             subscriptions: Mutex::default(),
+            over: AtomicBool::new(false),
         })
     }
 
@@ -112,6 +141,12 @@ impl Session {
     pub fn may_receive(&self, access: &Access, topic: &str) -> bool {
         let identity = self.identity.load();
         identity.as_ref().is_none_or(|identity| access.may_receive(&identity.principal, topic))
+    }
+
+    /// Registers a publisher to be woken when little waits for this receiver; false when little does. For a
+    /// peer nobody is woken: its link is asked again after a while.
+    pub fn wait_until_low(&self, waker: &Waker, limits: &Limits) -> bool {
+        self.peer.is_some() || self.outbox.wait_until_low(waker, limits)
     }
 
     /// Gives the session to a connection; one that had it hears that it has it no more.
@@ -147,6 +182,25 @@ impl Session {
 
     pub fn form(&self) -> FormId {
         self.form.load(Ordering::Relaxed)
+    }
+
+    /// The node that has its connection, when that is another one.
+    pub fn home(&self) -> Option<u64> {
+        Some(self.home.load(Ordering::Acquire)).filter(|home| *home != 0)
+    }
+
+    pub(crate) fn set_home(&self, home: Option<u64>) {
+        self.home.store(home.unwrap_or(0), Ordering::Release);
+    }
+
+    /// The newest fence heard of.
+    pub fn fence(&self) -> u64 {
+        self.fence.load(Ordering::Acquire)
+    }
+
+    /// Notes a fence; false when a newer one is known.
+    pub(crate) fn raise_fence(&self, fence: u64) -> bool {
+        self.fence.fetch_max(fence, Ordering::AcqRel) <= fence
     }
 
     /// The client was heard.
@@ -194,9 +248,18 @@ impl Session {
         self.will_at_once.load(Ordering::Relaxed)
     }
 
-    /// Notes a subscription in its own list; returns whether it replaced one.
-    pub fn note(&self, filter: &Filter, options: SubscriptionOptions) -> bool {
-        self.subscriptions.lock().insert(filter, options)
+    /// Notes a subscription in its own list; returns whether it replaced one. `None`: the session is over
+    /// and subscribes to nothing.
+    pub fn note(&self, filter: &Filter, options: SubscriptionOptions) -> Option<bool> {
+        let mut list = self.subscriptions.lock();
+        (!self.over.load(Ordering::Relaxed)).then(|| list.insert(filter, options))
+    }
+
+    /// The session is over: takes all subscriptions off its list, which takes no more.
+    pub fn give_up_subscriptions(&self) -> Vec<Filter> {
+        let mut list = self.subscriptions.lock();
+        self.over.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *list).to_vec().into_iter().map(|(filter, _)| filter).collect()
     }
 
     /// Takes a subscription off its own list; returns whether it was there.
@@ -207,6 +270,12 @@ impl Session {
     /// All of them, in no order.
     pub fn subscriptions(&self) -> Vec<(Filter, SubscriptionOptions)> {
         self.subscriptions.lock().to_vec()
+    }
+
+    /// How many members of a shared filter a peer has; 1 for a plain one, 0 for one it does not want.
+    pub(crate) fn members_of(&self, filter: &Filter) -> u32 {
+        let options = self.subscriptions.lock().get(filter);
+        options.map_or(0, |options| options.subscription_id.unwrap_or(1))
     }
 
     pub fn subscription_count(&self) -> usize {

@@ -4,6 +4,8 @@
 //! member is persistent, the message lies in the store, in the queue of the member picked or, with
 //! nobody online, in the group's own queue. What a lost member had not acknowledged is handed on.
 
+mod picking;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -15,6 +17,7 @@ use weir_store::{SessionKey, SessionKind, SubscriptionOptions};
 
 use crate::routes::members::Member;
 use crate::session::Session;
+pub use picking::Picking;
 
 /// The queue is handed out further when fewer rows than this are unacknowledged.
 const REFILL_BELOW: usize = 64;
@@ -38,6 +41,19 @@ impl std::fmt::Debug for Group {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Group").field(&self.filter).finish()
     }
+}
+
+/// What is wanted of a member.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    pub how: Picking,
+    /// Whether the message is to outlive its member's connection.
+    pub durable: bool,
+    /// The member that was just lost.
+    pub not: Option<&'a Arc<Session>>,
+    pub topic: &'a str,
+    /// Whether only members of this node take turns.
+    pub here: bool,
 }
 
 /// Who gets a message.
@@ -77,29 +93,28 @@ impl Group {
         members.is_empty()
     }
 
-    /// The next member with a connection that may have the message, in turn; a persistent one first if
-    /// `durable`, and never `not` (the one that was just lost).
-    pub fn pick(
-        &self,
-        durable: bool,
-        not: Option<&Arc<Session>>,
-        may: impl Fn(&Session) -> bool,
-    ) -> Option<Pick> {
+    /// The member that gets the next message: one that can take it (`may`); a persistent one first if it
+    /// is `durable`.
+    pub fn pick(&self, wish: &Wish<'_>, may: impl Fn(&Session) -> bool) -> Option<Pick> {
         let members = self.members.read();
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let in_turn = || (0..members.len()).map(|i| &members[(start + i) % members.len()]);
-        let other = |m: &Member| not.is_none_or(|not| !Arc::ptr_eq(not, &m.session));
-        let fit = |m: &&Member| m.session.is_online() && other(m) && may(&m.session);
-        let stored = |m: &&Member| m.session.stored.is_some();
-        let member = match durable {
-            true => in_turn().filter(fit).find(stored).or_else(|| in_turn().find(fit)),
-            false => in_turn().find(fit),
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = wish.how.order(&members, turn, wish.topic, wish.here);
+        let in_order = || order.iter().map(|at| (*at, &members[*at]));
+        let other = |m: &Member| wish.not.is_none_or(|not| !Arc::ptr_eq(not, &m.session));
+        let fit = |(_, m): &(usize, &Member)| other(m) && may(&m.session);
+        let stored = |(_, m): &(usize, &Member)| m.session.stored.is_some();
+        let (at, member) = match wish.durable {
+            true => in_order().filter(fit).find(stored).or_else(|| in_order().find(fit)),
+            false => in_order().find(fit),
         }?;
+        if wish.how == Picking::Sticky {
+            self.next.store(at, Ordering::Relaxed);
+        }
         Some(Pick {
             session: member.session.clone(),
             qos: member.options.qos,
             retain_as_published: member.options.retain_as_published,
-            subscription_ids: member.options.subscription_id.into_iter().collect(),
+            subscription_ids: member.subscription_ids(),
         })
     }
 
@@ -164,7 +179,9 @@ mod tests {
         let (a, b, c) = (session("a", false, true), session("b", false, false), session("c", false, true));
         let group = group(&[&a, &b, &c]);
         let picked: Vec<_> = (0..6)
-            .map(|_| group.pick(false, None, |_| true).unwrap().session.client_id().to_string())
+            .map(|_| {
+                group.pick(&Wish::default(), Session::is_online).unwrap().session.client_id().to_string()
+            })
             .collect();
         assert!(!picked.contains(&"b".to_string()));
         assert!(picked.iter().filter(|name| *name == "a").count() >= 2);
@@ -175,9 +192,11 @@ mod tests {
     fn a_durable_message_prefers_a_persistent_member() {
         let (a, b) = (session("a", false, true), session("b", true, true));
         let group = group(&[&a, &b]);
+        let durable = Wish { durable: true, ..Wish::default() };
         for _ in 0..4 {
-            assert_eq!(&**group.pick(true, None, |_| true).unwrap().session.client_id(), "b");
+            assert_eq!(&**group.pick(&durable, Session::is_online).unwrap().session.client_id(), "b");
         }
-        assert_eq!(&**group.pick(true, Some(&b), |_| true).unwrap().session.client_id(), "a");
+        let durable = Wish { not: Some(&b), ..durable };
+        assert_eq!(&**group.pick(&durable, Session::is_online).unwrap().session.client_id(), "a");
     }
 }

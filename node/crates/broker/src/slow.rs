@@ -164,6 +164,9 @@ mod tests {
         fn frame_len(&self, frames: &[u8]) -> usize {
             frames.len()
         }
+        fn topic<'a>(&self, _: &'a [u8]) -> Option<&'a str> {
+            None
+        }
     }
 
     const LIMITS: Limits = Limits { bytes_max: 100, bytes_high: 20, messages_max: 2, stalled_ms: 100 };

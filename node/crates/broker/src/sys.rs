@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::fanout;
 use crate::ledger::{Loss, drops};
+use crate::peers::Outgoing;
 use crate::publish::plan::Plan;
 use crate::routes::Matched;
 
@@ -66,8 +67,10 @@ fn message(topic: &Topic, payload: impl Into<Bytes>, retain: bool) -> Arc<Messag
 
 /// Through the door like any other, but never through the store.
 fn deliver(broker: &Broker, message: &Arc<Message>, matched: &Matched) {
-    let groups = Plan::groups(broker.access(), message, matched);
-    let copies = fanout::deliver(broker, message, matched, None) + groups.push(broker);
+    // Each node speaks of itself, to its own.
+    let groups = Plan::groups_here(broker, message, matched);
+    let copies =
+        fanout::deliver(broker, message, matched, None, None) + groups.push(broker, &mut Outgoing::default());
     let ledger = broker.ledger();
     ledger.received.add(1);
     ledger.accepted.add(1);

@@ -87,16 +87,13 @@ impl State {
         clock::tick();
         self.ticks += 1;
         self.look_after_memory();
-        let per_second = self.broker.config().wills_per_second;
-        self.broker.wills().refill(per_second.div_ceil(10), per_second.max(1));
+        self.broker.wills().refill(self.ticks);
         self.broker.sessions().tick();
         if self.ticks.is_multiple_of(10) {
             self.broker.gauge();
         }
-        // As many whole events as this tenth of a second adds.
         let events = u64::from(self.broker.config().drops_per_second_max);
-        let tenth = self.ticks % 10;
-        sys::drops(&self.broker, (events * (tenth + 1) / 10 - events * tenth / 10) as usize);
+        sys::drops(&self.broker, in_tenth(events, self.ticks));
         let interval = self.broker.config().sys_interval_seconds;
         if interval > 0 && (self.ticks == 1 || self.ticks.is_multiple_of(interval * 10)) {
             self.say();
@@ -129,16 +126,25 @@ impl State {
     }
 }
 
+/// How many of `per_second` fall to this tick: whole ones, and as many in ten ticks.
+pub(crate) fn in_tenth(per_second: u64, ticks: u64) -> usize {
+    let tenth = ticks % 10;
+    (per_second * (tenth + 1) / 10 - per_second * tenth / 10) as usize
+}
+
 /// Deals with everything due; what fails is due again in the next round.
 async fn run_due(broker: Broker) {
     let due = match broker.store().due(clock::unix(), DUE_MAX).await {
         Ok(due) => due,
         Err(error) => return tracing::warn!(%error, "timers cannot be read"),
     };
+    let mut orphans = Vec::new();
     for timer in due {
         match timer {
             Due::Will { key, generation } => broker.sessions().fire_will(&key, generation).await,
             Due::Expiry { key, fence } => broker.sessions().expire(&key, fence).await,
+            Due::Orphan(orphan) => orphans.push(*orphan),
+            Due::Owed { key, entry } => broker.publish_owed(key, entry),
             Due::Delayed { realm, entry } => {
                 let space = broker.realm_or_new(&realm);
                 if broker.publish(&space, &entry.message, Some(entry.id)).await {
@@ -148,6 +154,7 @@ async fn run_due(broker: Broker) {
             }
         }
     }
+    broker.settle_orphans(orphans).await;
 }
 
 pub(crate) fn child(broker: &Broker) -> ChildSpec {
@@ -166,3 +173,18 @@ pub(crate) fn child(broker: &Broker) -> ChildSpec {
 
 /// The handle of the timers actor.
 pub type Timers = Slot<TimersMsg>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_ticks_in_a_row_give_a_seconds_worth_of_turns() {
+        for per_second in [0, 1, 7, 10, 25, 1000] {
+            for first in 0..10 {
+                let given: usize = (first..first + 10).map(|tick| in_tenth(per_second, tick)).sum();
+                assert_eq!(given as u64, per_second);
+            }
+        }
+    }
+}

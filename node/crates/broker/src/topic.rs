@@ -3,9 +3,10 @@
 pub mod actor;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ractor::Actor;
+use weir_cluster::Links;
 use weir_model::Filter;
 use weir_store::SubscriptionOptions;
 
@@ -22,11 +23,13 @@ const WILDCARD_SHARD: usize = EXACT_SHARDS;
 /// The handle: adds and removes subscriptions.
 pub struct Topics {
     slots: Vec<Arc<Slot<TopicMsg>>>,
+    /// Who tells the other nodes what clean sessions here want.
+    links: OnceLock<Arc<Links>>,
 }
 
 impl Default for Topics {
     fn default() -> Topics {
-        Topics { slots: (0..=EXACT_SHARDS).map(|_| Arc::default()).collect() }
+        Topics { slots: (0..=EXACT_SHARDS).map(|_| Arc::default()).collect(), links: OnceLock::new() }
     }
 }
 
@@ -40,11 +43,23 @@ impl Topics {
     ) -> Result<(), CallError> {
         let mut by_shard: HashMap<usize, Vec<Change>> = HashMap::new();
         for (filter, options) in filters {
-            let known = session.note(filter, *options);
+            // Told before it is noted: whoever takes it off the list untells it.
+            let told = self.links.get().filter(|_| session.stored.is_none() && !session.has(filter));
+            told.inspect(|links| links.interest().add(&realm.name, filter));
+            let noted = session.note(filter, *options);
+            if noted != Some(false) {
+                told.inspect(|links| links.interest().remove(&realm.name, filter));
+            }
+            let Some(known) = noted else { continue };
             let change = Change::Insert { filter: filter.clone(), options: *options, known };
             by_shard.entry(shard_of(realm, filter)).or_default().push(change);
         }
         self.apply(realm, session, by_shard).await
+    }
+
+    /// Tells other nodes from now on what clean sessions here want.
+    pub(crate) fn join(&self, links: Arc<Links>) {
+        let _ = self.links.set(links);
     }
 
     /// Removes subscriptions; those that are not there are no error.
@@ -54,18 +69,46 @@ impl Topics {
         session: &Arc<Session>,
         filters: impl IntoIterator<Item = Filter>,
     ) -> Result<(), CallError> {
-        let mut by_shard: HashMap<usize, Vec<Change>> = HashMap::new();
-        for filter in filters {
-            session.forget(&filter);
-            by_shard.entry(shard_of(realm, &filter)).or_default().push(Change::Remove { filter });
+        let filters = filters.into_iter().collect::<Vec<_>>();
+        for filter in filters.iter().filter(|filter| session.forget(filter)) {
+            self.untell(realm, session, filter);
         }
-        self.apply(realm, session, by_shard).await
+        self.remove(realm, session, filters).await
     }
 
     /// The session is over: all its subscriptions go.
     pub async fn leave(&self, realm: &Arc<Realm>, session: &Arc<Session>) -> Result<(), CallError> {
-        let filters = session.subscriptions().into_iter().map(|(filter, _)| filter);
-        self.unsubscribe(realm, session, filters).await
+        let filters = session.give_up_subscriptions();
+        filters.iter().for_each(|filter| self.untell(realm, session, filter));
+        self.remove(realm, session, filters).await
+    }
+
+    /// The session is over; at once, beside the shards.
+    pub(crate) fn leave_now(&self, realm: &Realm, session: &Arc<Session>) {
+        for filter in session.give_up_subscriptions() {
+            self.untell(realm, session, &filter);
+            realm.routes.remove(&filter, session);
+        }
+    }
+
+    /// A clean session wants a filter no more: other nodes hear of it.
+    fn untell(&self, realm: &Realm, session: &Session, filter: &Filter) {
+        if let Some(links) = self.links.get().filter(|_| session.stored.is_none()) {
+            links.interest().remove(&realm.name, filter);
+        }
+    }
+
+    async fn remove(
+        &self,
+        realm: &Arc<Realm>,
+        session: &Arc<Session>,
+        filters: Vec<Filter>,
+    ) -> Result<(), CallError> {
+        let mut by_shard: HashMap<usize, Vec<Change>> = HashMap::new();
+        for filter in filters {
+            by_shard.entry(shard_of(realm, &filter)).or_default().push(Change::Remove { filter });
+        }
+        self.apply(realm, session, by_shard).await
     }
 
     async fn apply(

@@ -1,6 +1,7 @@
 //! The `[gateway]` section: what a connection may cost and ask.
 
 use serde::{Deserialize, Serialize};
+use weir_model::CLIENT_ID_BYTES_MAX;
 
 /// Limits of connections and of MQTT.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
@@ -10,6 +11,8 @@ pub struct Config {
     pub connect_timeout_ms: u64,
     /// Most bytes of a CONNECT packet.
     pub connect_bytes_max: usize,
+    /// Most bytes of a client id; a longer one is refused with 0x85 (2 in MQTT 3.1.1). 65535 = MQTT's own most.
+    pub client_id_bytes_max: usize,
     /// Most bytes of any other packet, told to MQTT 5 clients as maximum packet size.
     pub packet_bytes_max: usize,
     /// Longest keep-alive granted, in seconds; a client that asks for more, or for none, is told
@@ -56,6 +59,7 @@ impl Default for Config {
         Config {
             connect_timeout_ms: 10_000,
             connect_bytes_max: 512 << 10,
+            client_id_bytes_max: CLIENT_ID_BYTES_MAX,
             packet_bytes_max: 1 << 20,
             keep_alive_seconds_max: 0,
             topic_alias_max: 32,

@@ -41,6 +41,9 @@ const TURN: Duration = Duration::from_millis(1);
 /// A publisher waits this long at most before it looks again whether its receiver lives.
 const PRESSED: Duration = Duration::from_millis(20);
 
+/// The same for the link to another node, which empties fast.
+const PRESSED_BY_PEER: Duration = Duration::from_millis(2);
+
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES + PARTIAL_BYTES].into());
 }
@@ -90,6 +93,10 @@ pub trait Channel: Send {
     /// Bytes of answers that may wait before no more is taken.
     fn answer_bytes_max(&self) -> usize;
 
+    /// Counts the limit for which it is read no further, `answers_wait` or one of its own; false when
+    /// there is none.
+    fn note_limit(&self, answers_wait: bool) -> bool;
+
     /// A receiver that publishing should wait for.
     fn pressed_by(&self) -> Option<Arc<Session>>;
 
@@ -130,6 +137,8 @@ pub struct Connection<C> {
     partial: Vec<u8>,
     /// `partial` may hold whole frames.
     again: bool,
+    /// A limit keeps it from being read, which has been counted.
+    limited: bool,
     pressed: Option<Box<Pressed>>,
     work: Option<BoxFuture<'static, Work>>,
 }
@@ -151,6 +160,7 @@ impl<C: Channel> Connection<C> {
             unflushed: false,
             partial,
             again,
+            limited: false,
             pressed: None,
             work: None,
         }
@@ -238,7 +248,8 @@ impl<C: Channel> Connection<C> {
     fn push(&mut self) {
         match self.channel.pressed_by() {
             Some(by) => {
-                let until = Box::pin(tokio::time::sleep(PRESSED));
+                let patience = if by.peer.is_some() { PRESSED_BY_PEER } else { PRESSED };
+                let until = Box::pin(tokio::time::sleep(patience));
                 self.pressed = Some(Box::new(Pressed { by, until }));
             }
             None => self.channel.push(),
@@ -249,7 +260,7 @@ impl<C: Channel> Connection<C> {
     fn relieved(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(pressed) = &mut self.pressed else { return true };
         let timed_out = pressed.until.as_mut().poll(cx).is_ready();
-        let waits = pressed.by.outbox.wait_until_low(cx.waker(), self.channel.limits());
+        let waits = pressed.by.wait_until_low(cx.waker(), self.channel.limits());
         if waits && !timed_out {
             return false;
         }
@@ -339,16 +350,20 @@ impl<C: Channel> Connection<C> {
 
     /// Whether bytes may be taken in now.
     fn may_read(&self) -> bool {
-        self.work.is_none()
-            && self.pressed.is_none()
-            && self.out.len() < self.channel.answer_bytes_max()
-            && !self.channel.is_full()
+        self.work.is_none() && self.pressed.is_none() && !self.answers_wait() && !self.channel.is_full()
+    }
+
+    /// Whether more answers wait than may.
+    fn answers_wait(&self) -> bool {
+        self.out.len() >= self.channel.answer_bytes_max()
     }
 
     fn read(&mut self, cx: &mut Context<'_>, ends: Instant) -> Result<bool, End> {
         if !self.may_read() {
+            self.limited = self.limited || self.channel.note_limit(self.answers_wait());
             return Ok(false);
         }
+        self.limited = false;
         if self.again {
             self.again = false;
             let bytes = std::mem::take(&mut self.partial);

@@ -17,7 +17,9 @@ use weir_net::proxy::Trusted;
 use weir_net::{BindError, Kind, Listener, tls};
 
 use crate::config::Config;
+use crate::drain::{self, Drain, Elsewhere};
 use crate::flapping::{Failures, Flapping};
+use crate::health::LookAfter;
 use crate::http::Http;
 pub use crate::http::Render;
 use crate::listeners::{self, Door, ListenerMsg, Speaks};
@@ -66,6 +68,7 @@ pub struct Gateway {
     watches: Vec<AbortHandle>,
     open: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     stopped: mpsc::Receiver<()>,
 }
 
@@ -77,6 +80,7 @@ impl Gateway {
         net: weir_net::Config,
         listen: Listen,
         render: Render,
+        health: LookAfter,
     ) -> Result<Gateway, StartError> {
         check_proxies(&net)?;
         let wants_tls = [listen.mqtts, listen.https, listen.quic].iter().any(Option::is_some);
@@ -90,8 +94,9 @@ impl Gateway {
         let failures = Failures::new(&config, trusted.clone());
         let limits = Arc::new(Limits::new(&net.limits, trusted.clone()));
         let linger = net.linger();
-        let shared = Arc::new(Shared { broker: broker.clone(), config, linger, flapping, failures });
-        let http = Arc::new(Http { render, ready: ready.clone(), limits: limits.clone() });
+        let drain = Drain::default();
+        let shared = Arc::new(Shared { broker: broker.clone(), config, linger, flapping, failures, drain });
+        let http = Arc::new(Http { render, health, ready: ready.clone(), limits: limits.clone() });
         let secure = |kind: fn(tls::ServerConfig) -> Kind| tls.clone().map(kind);
         let wanted = [
             ("mqtt", listen.mqtt, Some(Kind::Tcp), Speaks::Mqtt),
@@ -133,7 +138,19 @@ impl Gateway {
         if let Some(tls) = tls.clone().filter(|_| !interval.is_zero()) {
             watches.push(tokio::spawn(tls.watch(interval)).abort_handle());
         }
-        Ok(Gateway { broker, addresses, doors, supervisor, limits, tls, watches, open, ready, stopped })
+        Ok(Gateway {
+            broker,
+            addresses,
+            doors,
+            supervisor,
+            limits,
+            tls,
+            watches,
+            open,
+            ready,
+            shared,
+            stopped,
+        })
     }
 
     /// What all listeners ask before they let anybody near.
@@ -165,6 +182,19 @@ impl Gateway {
         }
     }
 
+    /// Lets nobody new in from now on; who comes in all the same, and who is sent away, is told of another node.
+    /// Health and metrics are answered until [`Gateway::shutdown`].
+    pub fn close_doors(&self, elsewhere: Elsewhere) {
+        self.shared.drain.begin(elsewhere);
+        self.ready.store(false, Ordering::Release);
+    }
+
+    /// Tells every client to go, at most `per_second` of them in a second (0 = all at once); returns when all
+    /// were told.
+    pub async fn send_away(&self, per_second: u32) {
+        drain::tell_all(&self.broker, per_second).await;
+    }
+
     /// Stops accepting, says goodbye to every client, waits until they are gone or `grace` is over.
     /// Returns whether all went in time.
     pub async fn shutdown(mut self, grace: Duration) -> bool {
@@ -177,6 +207,7 @@ impl Gateway {
         self.supervisor.kill();
         self.watches.iter().for_each(AbortHandle::abort);
         drop(self.doors);
+        drop(self.shared);
         self.broker.say_goodbye();
         tokio::time::timeout(grace, self.stopped.recv()).await.is_ok()
     }

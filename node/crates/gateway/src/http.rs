@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use weir_net::http::{Handshake, Method, Request, Response, Routes, StatusCode, header};
 use weir_net::limits::{Limits, Refused};
 
+use crate::health::{Health, LookAfter, State};
 use crate::listeners::count_refused;
 
 /// The subprotocols of MQTT over WebSocket (MQTT-6.0.0-3); the second one is MQTT 3.1's.
@@ -19,20 +20,20 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 pub struct Http {
     pub render: Render,
-    /// Cleared when the node begins to stop.
+    pub health: LookAfter,
+    /// Cleared when the node begins to stop or to drain.
     pub ready: Arc<AtomicBool>,
     pub limits: Arc<Limits>,
 }
 
 impl Http {
-    fn answer(&self, method: &Method, path: &str) -> Response<Bytes> {
+    fn answer(&self, method: &Method, path: &str, query: Option<&str>) -> Response<Bytes> {
         if method != Method::GET && method != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n".into());
         }
         match path {
             "/health/live" => text(StatusCode::OK, "live\n".into()),
-            "/health/ready" if self.ready.load(Ordering::Acquire) => text(StatusCode::OK, "ready\n".into()),
-            "/health/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into()),
+            "/health/ready" => self.readiness(query),
             "/metrics" => {
                 let mut answer = text(StatusCode::OK, (self.render)());
                 let form = header::HeaderValue::from_static("text/plain; version=0.0.4");
@@ -42,18 +43,35 @@ impl Http {
             _ => text(StatusCode::NOT_FOUND, "try /mqtt (WebSocket), /metrics, /health/ready\n".into()),
         }
     }
+
+    /// 200 as long as clients may be sent here; with `?strict` only while nothing is missing.
+    fn readiness(&self, query: Option<&str>) -> Response<Bytes> {
+        let mut health = (self.health)();
+        if !self.ready.load(Ordering::Acquire) && health.state != State::Draining {
+            health = Health { state: State::Stopping, missing: Vec::new() };
+        }
+        let names =
+            query.unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+        let strict = names.into_iter().any(|name| name == "strict");
+        let ready = health.state.is_ready(strict);
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        text(status, health.as_text())
+    }
 }
 
 impl Routes for Http {
     fn route(&self, request: Request<Bytes>, _: SocketAddr) -> BoxFuture<'_, Response<Bytes>> {
-        Box::pin(async move { self.answer(request.method(), request.uri().path()) })
+        Box::pin(async move { self.answer(request.method(), request.uri().path(), request.uri().query()) })
     }
 
     /// `/mqtt` and `/` speak MQTT; a client must offer one of MQTT's subprotocols. None while the node is
-    /// short of memory.
+    /// short of memory, or on its way to its end.
     fn upgrade(&self, handshake: &Handshake<'_>) -> Result<Option<String>, StatusCode> {
         if !matches!(handshake.path, "/mqtt" | "/") {
             return Err(StatusCode::NOT_FOUND);
+        }
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
         if self.limits.is_paused() {
             count_refused(Refused::Pressure);

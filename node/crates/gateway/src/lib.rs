@@ -6,16 +6,21 @@
 
 pub mod config;
 pub mod connection;
+pub mod drain;
 pub mod flapping;
 mod gateway;
+pub mod health;
 pub mod http;
+mod limited;
 pub mod listeners;
 pub mod metrics;
 pub mod mqtt;
 mod pace;
 
 pub use config::Config;
+pub use drain::Elsewhere;
 pub use gateway::{Gateway, Listen, Render, StartError};
+pub use health::{Health, LookAfter, State};
 
 /// The wire forms a broker must be started with.
 pub static FORMS: &[&dyn weir_broker::Form] = &[&mqtt::form::MQTT_3, &mqtt::form::MQTT_5];

@@ -124,7 +124,8 @@ pub(crate) fn count_refused(reason: Refused) {
 
 /// Asks the limits, and gives a connection that may stay a task of its own.
 fn greet(door: &Arc<Door>, incoming: Incoming) {
-    if !door.open.load(Ordering::Acquire) {
+    let is_draining = door.speaks == Speaks::Mqtt && !door.http.ready.load(Ordering::Acquire);
+    if is_draining || !door.open.load(Ordering::Acquire) {
         return;
     }
     if door.limits.is_paused() && !door.listener.can_wait() {
@@ -144,7 +145,6 @@ fn greet(door: &Arc<Door>, incoming: Incoming) {
         net: door.net.clone(),
         shared: door.shared.clone(),
         http: door.http.clone(),
-        open: door.open.clone(),
         alive: door.alive.downgrade(),
     };
     // On the heap, and gone when the client is let in: from there on the task is as small as can be.
@@ -175,7 +175,6 @@ struct Guest {
     net: Arc<weir_net::Config>,
     shared: Arc<mqtt::Shared>,
     http: Arc<Http>,
-    open: Arc<AtomicBool>,
     alive: mpsc::WeakSender<()>,
 }
 
@@ -195,8 +194,8 @@ async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> O
     };
     // From here on the node knows the client: whatever happens is carried to its end.
     let client = mqtt::accept(&guest.shared, first, peer).await?;
-    if !guest.open.load(Ordering::Acquire) {
-        // The node began to stop in between, and this client was not there to be told.
+    if !guest.http.ready.load(Ordering::Acquire) {
+        // The node began to stop or to drain in between, and this client was not there to be told.
         client.say_goodbye();
     }
     Some((client, guest.alive.upgrade()?, half_open.let_in()))

@@ -8,7 +8,7 @@ pub fn describe() {
     count("weir_gateway_connections_total", "Clients let in, by listener.");
     count(
         "weir_gateway_connections_refused_total",
-        "Connections closed before a word, by the limit or rule.",
+        "Connections refused before anybody asked who it is, by the limit or rule.",
     );
     count("weir_gateway_connects_refused_total", "Connections refused before or at CONNECT.");
     count(
@@ -17,9 +17,14 @@ pub fn describe() {
     );
     count("weir_gateway_subscriptions_refused_total", "Filters of SUBSCRIBE that were refused, by reason.");
     count("weir_gateway_disconnects_total", "Connections that ended, by reason.");
+    count(
+        "weir_gateway_limited_total",
+        "Times a limit made a client wait, granted it less or refused it, by its key.",
+    );
     count("weir_gateway_broken_packets_total", "Packets that broke the protocol.");
     count("weir_gateway_accept_errors_total", "Connections that the system could not hand over.");
     count("weir_gateway_handshakes_failed_total", "TLS, QUIC and proxy handshakes that failed, by listener.");
+    count("weir_gateway_redirected_total", "Clients of a draining node that were told of another one.");
     count("weir_gateway_held_total", "Times a publisher was held for lack of memory.");
     count("weir_gateway_throttled_total", "Times a connection was held to one of its rates.");
     count("weir_gateway_flapping_total", "CONNECTs refused because their client flaps.");

@@ -25,6 +25,7 @@ use weir_net::{Linger, Stream, close_gracefully};
 
 use crate::config::Config;
 use crate::connection::{Connection, End};
+use crate::drain::Drain;
 use crate::flapping::{Failures, Flapping};
 use channel::Mqtt;
 use handshake::Peer;
@@ -36,6 +37,7 @@ pub struct Shared {
     pub linger: Linger,
     pub flapping: Flapping,
     pub failures: Failures,
+    pub drain: Drain,
 }
 
 /// A client after CONNACK.

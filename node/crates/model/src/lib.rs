@@ -14,7 +14,7 @@ pub mod topic;
 pub use filter::Filter;
 pub use message::{Message, MessageId, Properties, Qos};
 pub use position::Position;
-pub use principal::Principal;
+pub use principal::{Grant, Principal};
 pub use reason::Reason;
 pub use time::UnixMillis;
 pub use topic::Topic;

@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use crate::limited::Limit;
 use crate::proxy::{self, Trusted};
 use crate::ws::Ws;
 use crate::{Config, Stream, close_gracefully, config};
@@ -115,6 +116,7 @@ async fn serve_boxed(
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         () = tokio::time::sleep(age_max) => {
+            Limit::ConnectionTimeout.count();
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             let grace = Duration::from_millis(config.http.header_timeout_ms);
             let ending = poll_fn(|cx| connection.poll_without_shutdown(cx));
@@ -125,6 +127,7 @@ async fn serve_boxed(
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
     if let Err(source) = ended {
+        note_limit(&source);
         close_gracefully(&mut stream, config.linger()).await;
         return Err(Error::Connection { source });
     }
@@ -139,6 +142,15 @@ async fn serve_boxed(
             close_gracefully(&mut stream, config.linger()).await;
             Ok(None)
         }
+    }
+}
+
+/// Counts the limit for which HTTP gave a connection up, if it was one.
+fn note_limit(error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        Limit::Headers.count();
+    } else if error.is_timeout() {
+        Limit::HeaderTimeout.count();
     }
 }
 
@@ -195,16 +207,24 @@ impl Exchange {
 
     async fn body(&self, body: Incoming) -> Result<Bytes, StatusCode> {
         if body.size_hint().lower() > self.body_bytes_max as u64 {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            return Err(beyond(Limit::BodyBytes, StatusCode::PAYLOAD_TOO_LARGE));
         }
         let read = Limited::new(body, self.body_bytes_max).collect();
         match tokio::time::timeout(self.body_timeout, read).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(beyond(Limit::BodyBytes, StatusCode::PAYLOAD_TOO_LARGE))
+            }
             Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-            Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+            Err(_) => Err(beyond(Limit::BodyTimeout, StatusCode::REQUEST_TIMEOUT)),
         }
     }
+}
+
+/// Counts the limit that a request broke; `status` says it to the client.
+fn beyond(limit: Limit, status: StatusCode) -> StatusCode {
+    limit.count();
+    status
 }
 
 /// An answer that is its status, said once more in the body.

@@ -5,6 +5,7 @@
 //! back as a WebSocket stream if the client asked for one. A client calls [`client::connect`].
 
 mod close;
+mod limited;
 mod listener;
 mod quic;
 mod stream;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod http;
 pub mod limits;
 pub mod metrics;
+pub mod peer;
 pub mod proxy;
 pub mod tls;
 pub mod ws;

@@ -15,6 +15,11 @@ pub fn describe() {
         "Connections whose clients are not let in yet."
     );
     describe_counter!(
+        "weir_net_limited_total",
+        Unit::Count,
+        "Times a limit of HTTP or WebSockets refused a client or cut it off, by its key."
+    );
+    describe_counter!(
         "weir_net_tls_reloads_total",
         Unit::Count,
         "Changes of certificates, keys and lists that were taken."
@@ -23,5 +28,10 @@ pub fn describe() {
         "weir_net_tls_reload_failures_total",
         Unit::Count,
         "Changes of certificates, keys and lists that could not be used."
+    );
+    describe_counter!(
+        "weir_net_peer_refused_total",
+        Unit::Count,
+        "Connections to the peer port that were refused, by reason."
     );
 }

@@ -161,7 +161,7 @@ fn server(crypto: Arc<QuicServerConfig>, transport: &Arc<quinn::TransportConfig>
     server
 }
 
-fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+pub(crate) fn udp_socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // Best effort: the system's own limit is lower on most machines.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);

@@ -17,6 +17,7 @@ pub use dev::{DevCertificate, dev_certificate};
 pub(crate) use live::Offer;
 pub use live::ServerConfig;
 pub use source::ClientAuth;
+pub(crate) use source::{read_certificates, read_key, read_roots};
 pub(crate) use trust::client_config;
 
 /// Why TLS settings could not be made.

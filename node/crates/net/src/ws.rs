@@ -12,6 +12,7 @@ mod masked;
 mod outbound;
 mod violation;
 
+use crate::limited::Limit;
 use decode::{Decoder, End};
 use outbound::Outbound;
 
@@ -125,6 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
                 self.input = Input::Ended;
             }
             Some(End::Violated(violation)) => {
+                if matches!(violation, Violation::TooLong { .. }) {
+                    Limit::WsFrameBytes.count();
+                }
                 self.outbound.close(violation.close_code());
                 self.input = Input::Violated(violation);
             }

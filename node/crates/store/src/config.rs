@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Level;
+use crate::LevelChoice;
+use crate::redis::RedisConfig;
 
 /// What happens to a message for a queue that is full (`guarantees.md` 9).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -21,10 +22,13 @@ pub enum QueueFull {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which backend: `embedded` keeps everything in the data directory, `memory` forgets at exit.
+    /// Which backend: `embedded` keeps everything in the data directory, `memory` forgets at exit; a Redis that
+    /// nodes share is `redis://host:port[/db]`, `redis+sentinel://host:port,host:port/service` or
+    /// `redis+cluster://host:port,host:port`, with TLS `rediss`.
     pub url: String,
-    /// What an acknowledgement promises to survive; `memory` promises nothing whatever stands here.
-    pub level: Level,
+    /// What an acknowledgement promises to survive: `stored`, `fsynced`, `replicated:<n>`, `replicated:all`, or
+    /// `auto`, the strongest that the store proves; `memory` promises nothing whatever stands here.
+    pub level: LevelChoice,
     /// Most messages in the queue of one session or share group.
     pub queue_messages_max: u64,
     /// Most bytes (topic, payload and properties) in the queue of one session or share group.
@@ -46,6 +50,9 @@ pub struct Config {
     pub dedup_ids_max: usize,
     /// Message ids of delayed publishes remembered to recognise repeats, for the whole store.
     pub delay_ids_max: usize,
+    /// Milliseconds for which a timer, an owed message or an orphaned session is left to the node that was
+    /// given it, in a store that nodes share; then any node is given it again. 0 = nothing is left to anybody.
+    pub claim_ms: u64,
     /// Most steps in one group commit.
     pub commit_records_max: usize,
     /// Most bytes of messages in one group commit; one larger submit still goes alone.
@@ -65,13 +72,15 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Start although acknowledged records are damaged, and report what was lost.
     pub accept_loss: bool,
+    /// How Redis is used, when `url` names one.
+    pub redis: RedisConfig,
 }
 
 impl Default for Config {
     fn default() -> Config {
         Config {
             url: "embedded".to_owned(),
-            level: Level::Fsynced,
+            level: LevelChoice::Auto,
             queue_messages_max: 1000,
             queue_bytes_max: 1 << 20,
             queue_full: QueueFull::DropOldest,
@@ -82,6 +91,7 @@ impl Default for Config {
             inline_fanout_max: 16,
             dedup_ids_max: 1024,
             delay_ids_max: 16_384,
+            claim_ms: 5000,
             commit_records_max: 4096,
             commit_bytes_max: 8 << 20,
             intake_records_max: 65_536,
@@ -90,6 +100,7 @@ impl Default for Config {
             log_bytes_max: 64 << 20,
             reserve_bytes: 64 << 20,
             accept_loss: false,
+            redis: RedisConfig::default(),
         }
     }
 }

@@ -9,20 +9,20 @@
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending, ready};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use weir_model::{Filter, Message, MessageId, Position, Qos, Topic, UnixMillis};
+use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, Topic, UnixMillis};
 
-/// What an acknowledgement promises to survive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// The death of any Weir process.
-    Stored,
-    /// Also power loss of the machine.
-    Fsynced,
-}
+mod level;
+mod nodes;
+mod queue;
+
+pub use crate::account::Account;
+pub use level::{Level, LevelChoice, UnknownLevel};
+pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
+pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
 
 /// Names a session or a share group within a realm: one slot family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub enum Step {
 }
 
 /// Who acts for a session: every protected write compares the fence with the stored one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fence {
     /// A new one each time the session is made from nothing.
     pub generation: u64,
@@ -85,6 +85,8 @@ pub enum SessionOp {
     FireWill { generation: u64 },
     /// The outbox entry was published at its destinations: forget it.
     OutboxDone { entry: u64 },
+    /// The client has proved anew who it is: the owner is replaced; another user is refused. Fenced.
+    Renew { fence: Fence, owner: Arc<Owner> },
     /// Ends the session: subscriptions, queue, will, everything but its outbox. Compares the
     /// generation, and the fence too when one is given (an expiry must not end a session that was
     /// opened again meanwhile).
@@ -94,8 +96,9 @@ pub enum SessionOp {
 /// What a new connection asks of its session.
 #[derive(Debug, Clone)]
 pub struct Open {
-    /// `None` is anonymous. Another user's session is refused: [`Refusal::NotOwner`].
-    pub user_id: Option<Arc<str>>,
+    /// Takes the place of the owner there was; another user's session is refused: [`Refusal::NotOwner`].
+    /// `None` counts as anonymous.
+    pub owner: Option<Arc<Owner>>,
     pub clean_start: bool,
     /// Whether it shall outlive the connection. If not, the row is only kept for its will and is
     /// ended on detach, or at the next start of the store.
@@ -104,6 +107,22 @@ pub struct Open {
     /// [`SessionOp::Detach`] has the last word.
     pub expiry_seconds: u32,
     pub will: Option<Will>,
+}
+
+/// Whose a session is, and what that rests on: what happens while its client is away is judged by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Owners are told apart by its user id alone; without one it is anonymous.
+    pub principal: Arc<Principal>,
+    /// `None` = written in the layout before this was kept: of the principal only the user id is known.
+    pub grant: Option<Grant>,
+}
+
+impl Owner {
+    /// The user id, if there is an owner and it has one.
+    pub fn user_id(owner: Option<&Arc<Owner>>) -> Option<&Arc<str>> {
+        owner?.principal.user_id.as_ref()
+    }
 }
 
 /// A will message and its delay (MQTT-3.1.3.2.2).
@@ -134,30 +153,6 @@ pub struct SubscriptionOptions {
     pub no_local: bool,
     pub retain_as_published: bool,
     pub subscription_id: Option<u32>,
-}
-
-/// One copy for one queue.
-#[derive(Debug, Clone)]
-pub struct Enqueue {
-    /// Generation of the session this copy is meant for; ignored for groups.
-    pub generation: u64,
-    /// Set when the same publish may come again: a known id is answered [`Outcome::Duplicate`].
-    pub id: Option<MessageId>,
-    pub delivery: Delivery,
-}
-
-/// A message as one receiver gets it. The same `Arc` in many steps of one submit is stored once.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Delivery {
-    pub message: Arc<Message>,
-    /// The lower of the message's and the subscription's.
-    pub qos: Qos,
-    /// The RETAIN flag to send.
-    pub retain: bool,
-    /// Ids of all subscriptions that matched.
-    pub subscription_ids: SmallVec<[u32; 1]>,
-    /// The shared filter it came by: what its receiver leaves behind is handed to another member.
-    pub group: Option<Filter>,
 }
 
 /// What happens inside one topic shard.
@@ -212,43 +207,15 @@ pub struct Opened {
     pub fired: Option<OutboxEntry>,
 }
 
-/// Where a queue begins and ends. Numbers are dense, start at 1 and never repeat within a generation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueEnds {
-    /// The oldest row's number; `tail + 1` when empty.
-    pub head: u64,
-    /// The newest number ever given.
-    pub tail: u64,
-    /// Rows up to here may have been sent before. After a crash: `tail`, for nobody knows.
-    pub sent: u64,
-    pub messages: u64,
-    pub bytes: u64,
-}
-
-/// A row of a queue.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Queued {
-    pub number: u64,
-    pub state: RowState,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum RowState {
-    /// To be sent, or sent and not yet answered.
-    Waiting(Delivery),
-    /// PUBREC came: PUBREL is due.
-    Released,
-}
-
 /// A message that a family owes to the rest of the world, under the same id at every try.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxEntry {
     pub entry: u64,
     pub id: MessageId,
     pub message: Arc<Message>,
+    /// Whose will it is, as the session's last connection gave it. `None` for a delayed message.
+    pub owner: Option<Arc<Owner>>,
 }
-
-pub use crate::account::Account;
 
 /// Why nothing was written. Certainly not done, except [`Refusal::Unknown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -259,6 +226,8 @@ pub enum Refusal {
     NotOwner,
     #[error("the disk is full")]
     DiskFull,
+    #[error("the server that keeps it has no memory left")]
+    StoreFull,
     #[error("the queue of a receiver is full and its policy refuses the publisher")]
     QueueRefuses,
     #[error("all queues together hold as much as they may, and the queue's policy refuses the publisher")]
@@ -287,27 +256,43 @@ pub enum Due {
     Expiry { key: SessionKey, fence: Fence },
     /// A delayed message wants publishing, then [`TopicOp::Delayed`].
     Delayed { realm: Arc<str>, entry: OutboxEntry },
+    /// Its connection's node has lost its lease: it wants what a restart would do (`Detach`, or will and
+    /// `End` when not persistent). What it owes comes as [`Due::Owed`], its `outbox` is empty here. Only
+    /// of a shared store.
+    Orphan(Box<Restored>),
+    /// An outbox entry that nobody has seen to for `claim_ms`: the node that fired it may be dead. Wants
+    /// publishing, then `OutboxDone`. Only of a shared store.
+    Owed { key: SessionKey, entry: OutboxEntry },
 }
 
-/// Hears of every change of the mirrored tables, in commit order, before the submit is answered.
-/// Implemented by the broker; must be quick and must not block or submit.
+/// Hears of every change of the mirrored tables, in commit order: of this node's before the submit is
+/// answered, of other nodes' soon after ([`Store::caught_up`] waits for them).
+/// Implemented by the broker; must be quick and must not block.
 pub trait Mirror: Send + Sync {
     /// The retained message of a topic is now this, or gone.
     fn retained(&self, realm: &Arc<str>, topic: &Topic, position: Position, message: Option<&Arc<Message>>);
+
+    /// A session of any node changed. Called by stores that nodes share, for changes of all nodes, this
+    /// one included; own changes may come a second time. It may submit, and must not wait for the answer.
+    fn session(&self, key: &SessionKey, change: SessionChange);
 }
 
-/// A session found at start.
+/// A session found at start, or left behind by a lost node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restored {
     pub key: SessionKey,
     pub fence: Fence,
-    pub user_id: Option<Arc<str>>,
+    /// As its last connection gave it.
+    pub owner: Option<Arc<Owner>>,
     pub persistent: bool,
     pub subscriptions: Vec<(Filter, SubscriptionOptions)>,
     pub queue: QueueEnds,
     /// `None` = its connection died with the node: it wants `Detach` (or will and `End` when not
     /// persistent).
     pub detached_at: Option<UnixMillis>,
+    /// The node whose connection has it, as far as the row says; `None` = detached, or the store is not
+    /// shared.
+    pub home: Option<Incarnation>,
     /// As given when it was opened.
     pub expiry_seconds: u32,
     pub has_will: bool,
@@ -315,14 +300,6 @@ pub struct Restored {
     pub will_delay_seconds: u32,
     /// What it still owes.
     pub outbox: Vec<OutboxEntry>,
-}
-
-/// How many rows one read may return.
-#[derive(Debug, Clone, Copy)]
-pub struct Page {
-    pub rows_max: usize,
-    /// At least one row is returned even when it is larger.
-    pub bytes_max: usize,
 }
 
 /// What went wrong in reading.
@@ -334,7 +311,12 @@ pub enum ReadError {
     Damaged { table: &'static str, cause: String },
 }
 
-/// A store: memory, embedded, later Redis. One suite runs over all of them (`suite.rs`).
+/// A store: memory, embedded, Redis. One suite runs over all of them (`suite.rs`).
+///
+/// Where several nodes share a store, each has its own handle with its own mirror and its own lease. The
+/// lease is given back by [`Store::leave`], and lost when the handle is closed or dropped, or not renewed
+/// in time. [`SessionOp::Open`] notes the opener's incarnation as the session's home; `Detach` and `End`
+/// clear it. Every session has a row while it is connected, also a clean one without a will.
 pub trait Store: Send + Sync + 'static {
     /// Queues steps and returns at once. Steps of one caller for one family are applied in the
     /// order submitted. The intake is bounded in messages: a full one answers [`Refusal::Unavailable`]
@@ -355,7 +337,9 @@ pub trait Store: Send + Sync + 'static {
         page: Page,
     ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>>;
 
-    /// What is due by `now`, oldest first, at most `max`. It is returned again until dealt with.
+    /// What is due by `now`, oldest first, at most `max`. It is returned again until dealt with. A shared
+    /// store claims what it returns: for `claim_ms` nobody is given it again, then anybody is. Only timers
+    /// are compared to `now`; claims and leases run on the store's clock.
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>>;
 
     /// At start, before anything is submitted: every session (and the retained messages, by way of
@@ -367,6 +351,50 @@ pub trait Store: Send + Sync + 'static {
 
     /// What an answer of this store promises.
     fn level(&self) -> Level;
+
+    /// This node, as the others know it; `None` in a store that is not shared.
+    fn node(&self) -> Option<NodeRef> {
+        None
+    }
+
+    /// What tells this store from all others that nodes could share; `None` in one that is not shared.
+    fn store_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether other nodes work on the same store.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether this node's lease stands and what it knows by its mirror is not older than a second or so:
+    /// only then may it acknowledge what it keeps (`guarantees.md` 5). Cheap: an atomic and a clock.
+    fn stands(&self) -> bool {
+        true
+    }
+
+    /// The nodes that hold a lease, this one included, as of the last renewal. Empty in a store that is
+    /// not shared.
+    fn nodes(&self) -> Vec<NodeRef> {
+        Vec::new()
+    }
+
+    /// Waits until this node's mirror has heard everything that any node was answered before this call.
+    fn caught_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
+        ready(Ok(())).boxed()
+    }
+
+    /// Waits until this node's lease is over for good, but for a clean leave; call it after
+    /// [`Store::restore`]. Never in a store that is not shared.
+    fn lease_ended(&self) -> BoxFuture<'static, LeaseEnded> {
+        pending().boxed()
+    }
+
+    /// Gives this node's lease back: its sessions become orphans at once. For a clean leave, before
+    /// [`Store::close`].
+    fn leave(&self) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
 
     /// Waits for everything submitted, flushes, stops. Later submits are refused `Unavailable`.
     fn close(&self) -> BoxFuture<'static, ()>;

@@ -11,7 +11,7 @@ pub(crate) struct Counters {
     commits: Counter,
     commit_records: Counter,
     commit_seconds: Histogram,
-    refused: [Counter; 8],
+    refused: [Counter; 9],
     queue: QueueCounters,
     present: Present,
     /// As it was when the newest group was answered.
@@ -53,6 +53,7 @@ impl Counters {
                 "retained_full",
                 "unavailable",
                 "unknown",
+                "store_full",
             ]
             .map(|reason| counter!("weir_store_refused_total", "reason" => reason)),
             queue: QueueCounters {
@@ -117,6 +118,7 @@ impl Counters {
             Refusal::RetainedFull => 5,
             Refusal::Unavailable => 6,
             Refusal::Unknown => 7,
+            Refusal::StoreFull => 8,
         };
         self.refused[place].increment(steps as u64);
     }

@@ -93,7 +93,7 @@ impl Embedded {
         let thread = thread.spawn(move || writer.run(garbage));
         let thread = thread.map_err(io_error("start a thread for", &places.dir))?;
         let writer = Mutex::new(Some(thread));
-        Ok((Embedded { shared, level: config.level, writer, _lock: lock }, recovery))
+        Ok((Embedded { shared, level: config.level.or(Level::Fsynced), writer, _lock: lock }, recovery))
     }
 }
 
@@ -128,7 +128,7 @@ fn assemble(
         freed_at: None,
         is_full: false,
         checkpoints: checkpoints.map_err(io_error("start a thread for", &places.tables))?,
-        sync: config.level == Level::Fsynced,
+        sync: config.level.or(Level::Fsynced) == Level::Fsynced,
     };
     Ok((writer, opened.garbage))
 }
@@ -169,7 +169,7 @@ impl Shared {
             return Ok(None);
         };
         let id = self.state.lock().outbox_id(entry);
-        Ok(Some(Due::Delayed { realm, entry: OutboxEntry { entry, id, message } }))
+        Ok(Some(Due::Delayed { realm, entry: OutboxEntry { entry, id, message, owner: None } }))
     }
 }
 

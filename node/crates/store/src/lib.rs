@@ -15,6 +15,7 @@ mod memory;
 pub mod metrics;
 mod page;
 mod recovery;
+pub mod redis;
 mod row;
 mod state;
 #[cfg(any(test, feature = "suite"))]
@@ -24,6 +25,7 @@ pub use clock::WallClock;
 pub use config::{Config, QueueFull};
 pub use contract::*;
 pub use embedded::{Probe, Room, raw_append_rate};
+pub use memory::SharedMemory;
 pub use recovery::{Damage, OpenError, Recovery, Torn};
 
 /// Opens the store that the config names. `embedded` keeps its files in `data_dir` (made when
@@ -60,6 +62,10 @@ fn open_embedded(
     probe: Option<Probe>,
     wall: &WallClock,
 ) -> Result<(Arc<dyn Store>, Recovery), OpenError> {
+    let level = config.level.or(Level::Fsynced);
+    if level.is_replicated() {
+        return Err(OpenError::Level { asked: level });
+    }
     let (store, recovery) = embedded::Embedded::open(config, data_dir, probe, wall)?;
     Ok((Arc::new(store), recovery))
 }

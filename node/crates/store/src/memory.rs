@@ -1,6 +1,5 @@
 //! The memory backend: the state machine over rows in maps. Forgets everything at exit.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,16 +8,22 @@ use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use weir_model::UnixMillis;
 
-use crate::clock::{Clock, WallClock};
+use crate::clock::WallClock;
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::page::{Paged, queue_range};
-use crate::row::{Change, Key, Kind, Row, number_key, retained_of};
-use crate::state::{Batch, Effects, Rules, State, Timer};
 use crate::{
-    Account, Answer, Done, Due, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored,
-    SessionKey, Step, Store,
+    Account, Answer, Done, Due, Level, Mirror, Page, Queued, ReadError, Refusal, Restored, SessionKey, Step,
+    Store,
 };
+
+mod claims;
+mod lease;
+mod node;
+mod shared;
+mod tables;
+
+pub use shared::SharedMemory;
+use tables::Tables;
 
 /// Applies and answers every submit at once, in the caller's thread: it has no intake to fill.
 pub(crate) struct Memory {
@@ -27,24 +32,15 @@ pub(crate) struct Memory {
 }
 
 struct Inner {
-    state: State,
-    rows: BTreeMap<Key, Row>,
-    clock: Clock,
+    tables: Tables,
     mirror: Option<Arc<dyn Mirror>>,
     closed: bool,
 }
 
 impl Memory {
     pub fn new(config: &Config, wall: WallClock) -> Memory {
-        let epoch = wall();
-        let inner = Inner {
-            state: State::new(Rules::from(config), epoch.0),
-            rows: BTreeMap::new(),
-            clock: Clock::above(epoch, wall),
-            mirror: None,
-            closed: false,
-        };
-        let counters = Counters::new(inner.state.account());
+        let inner = Inner { tables: Tables::new(config, wall), mirror: None, closed: false };
+        let counters = Counters::new(inner.tables.state.account());
         Memory { inner: Mutex::new(inner), counters }
     }
 
@@ -55,60 +51,15 @@ impl Memory {
             return steps.iter().map(|_| Err(Refusal::Unavailable)).collect();
         }
         let records = steps.len();
-        let mut effects = Effects::default();
-        let answer = inner.decide(steps, &mut effects);
-        let account = inner.state.account();
-        inner.carry_out(effects);
-        self.counters.committed(records, begun.elapsed(), account);
-        drop(inner);
-        answer
-    }
-}
-
-impl Inner {
-    fn decide(&mut self, steps: Vec<Step>, effects: &mut Effects) -> Answer {
-        let fanout = self.state.rules().inline_fanout_max;
-        let mut batch = Batch::new(&steps, self.clock.times(), true, fanout);
-        let answer = steps.into_iter().map(|step| self.state.apply(step, &mut batch, effects)).collect();
-        self.state.settle(effects);
-        answer
-    }
-
-    fn carry_out(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.change {
-                Change::Fresh(row) | Change::Put(row) => drop(self.rows.insert(write.key, row)),
-                Change::Delete => drop(self.rows.remove(&write.key)),
-            }
-        }
-        if let Some(mirror) = &self.mirror {
+        let (answer, effects) = inner.tables.apply(steps, 0);
+        if let Some(mirror) = &inner.mirror {
             for change in &effects.retained {
                 mirror.retained(&change.realm, &change.topic, change.position, change.message.as_ref());
             }
         }
-    }
-
-    fn due(&self, now: UnixMillis, max: usize) -> Vec<Due> {
-        let row = |(at, timer, fence)| match (timer, fence) {
-            (Timer::Will(key), Some(fence)) => {
-                let crate::Fence { generation, .. } = fence;
-                Some(Due::Will { key, generation })
-            }
-            (Timer::Expiry(key), Some(fence)) => Some(Due::Expiry { key, fence }),
-            (Timer::Delayed(entry), _) => self.delayed(at, entry),
-            _ => None,
-        };
-        self.state.due(now, max).into_iter().filter_map(row).collect()
-    }
-
-    fn delayed(&self, at: UnixMillis, entry: u64) -> Option<Due> {
-        let Some(Row::Delayed { realm, message }) = self.rows.get(&number_key(Kind::Delayed, at.0, entry))
-        else {
-            return None;
-        };
-        let id = self.state.outbox_id(entry);
-        let entry = OutboxEntry { entry, id, message: message.clone() };
-        Some(Due::Delayed { realm: realm.clone(), entry })
+        self.counters.committed(records, begun.elapsed(), inner.tables.state.account());
+        drop(inner);
+        answer
     }
 }
 
@@ -127,32 +78,19 @@ impl Store for Memory {
         after: u64,
         page: Page,
     ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>> {
-        let inner = self.inner.lock();
-        let mut paged = Paged::new(page);
-        if let Some(generation) = inner.state.generation(&key) {
-            for (key, row) in inner.rows.range(queue_range(generation, after)) {
-                if !paged.add(key, row) {
-                    break;
-                }
-            }
-        }
-        ready(Ok(paged.rows)).boxed()
+        ready(Ok(self.inner.lock().tables.read_queue(&key, after, page))).boxed()
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
-        ready(Ok(self.inner.lock().due(now, max))).boxed()
+        let tables = &self.inner.lock().tables;
+        let due = tables.state.due(now, max).into_iter();
+        let due = due.filter_map(|(at, timer, fence)| tables.due(at, timer, fence)).collect();
+        ready(Ok(due)).boxed()
     }
 
     fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
         let mut inner = self.inner.lock();
-        for (key, row) in &inner.rows {
-            if let Row::Retained { position, message } = row
-                && let Some((realm, _)) = retained_of(key)
-            {
-                mirror.retained(&realm.into(), &message.topic, *position, Some(message));
-            }
-        }
-        inner.state.restored().for_each(session);
+        inner.tables.restore(&*mirror, session);
         inner.mirror = Some(mirror);
         Ok(())
     }

@@ -34,4 +34,49 @@ pub fn describe() {
     ] {
         describe_gauge!(name, unit, help);
     }
+    describe_redis();
+}
+
+fn describe_redis() {
+    for (name, help) in [
+        ("weir_store_redis_errors_total", "Errors that Redis servers and connections answered, by kind."),
+        (
+            "weir_store_redis_batches_lost_total",
+            "Acknowledged batches that a server does not know any more: it went back.",
+        ),
+        (
+            "weir_store_redis_batches_repeated_total",
+            "Batches that were asked for again and had been applied before.",
+        ),
+        ("weir_store_redis_connects_total", "Connections made to primaries."),
+        (
+            "weir_store_redis_connections_lost_total",
+            "Connections that broke, timed out or led to no primary.",
+        ),
+        ("weir_store_redis_failovers_total", "Primaries that another server took the place of."),
+        (
+            "weir_store_redis_level_unproved_total",
+            "Times a primary did not prove the level of acknowledgements, or not any more.",
+        ),
+        ("weir_store_redis_changes_heard_total", "Entries of the streams of changes that were heard."),
+        ("weir_store_redis_mirror_loads_total", "Shards that were read as a whole."),
+        ("weir_store_redis_mirror_gaps_total", "Shards of which changes were missed."),
+        ("weir_store_redis_unreadable_total", "Rows and changes that cannot be read and were left out."),
+        ("weir_store_redis_lease_deaf_total", "Renewals that were left out because the mirror was behind."),
+        ("weir_store_redis_lease_lapses_total", "Times the lease was over before it was renewed."),
+        ("weir_store_redis_lease_ended_total", "Leases that are over for good."),
+    ] {
+        describe_counter!(name, Unit::Count, help);
+    }
+    describe_histogram!(
+        "weir_store_redis_caught_up_seconds",
+        Unit::Seconds,
+        "Time until the mirror had heard all that was there when it asked: how far it is behind."
+    );
+    for (name, help) in [
+        ("weir_store_redis_memory_bytes", "Bytes of memory that all primaries use."),
+        ("weir_store_redis_memory_max_bytes", "Bytes of memory that all primaries may use; 0 = no limit."),
+    ] {
+        describe_gauge!(name, Unit::Bytes, help);
+    }
 }

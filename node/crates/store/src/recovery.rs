@@ -45,6 +45,8 @@ pub struct Damage {
 pub enum OpenError {
     #[error("`{url}` is no store: `embedded` or `memory` is")]
     UnknownUrl { url: String },
+    #[error("the embedded store cannot prove `store.level = {asked}`: `stored` and `fsynced` it can")]
+    Level { asked: crate::Level },
     #[error("the store in {dir} is in use by process {pid}: stop it, or choose another data directory")]
     Locked { dir: PathBuf, pid: String },
     #[error("cannot {action} {path}: {source}")]
@@ -54,6 +56,8 @@ pub enum OpenError {
          {offset} ({cause}); restore it from a copy, or start with --accept-loss to go on without them"
     )]
     Damaged { file: PathBuf, first: u64, last: u64, offset: u64, cause: String },
+    #[error(transparent)]
+    Redis(#[from] crate::redis::RedisOpenError),
     #[error("{file} has layout {found}, this version knows up to {known}")]
     Layout { file: PathBuf, found: u8, known: u8 },
 }

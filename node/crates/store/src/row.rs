@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use weir_model::{Message, MessageId, Position, UnixMillis};
 
-use crate::{Delivery, SessionKey, SessionKind, SubscriptionOptions, Will};
+use crate::{Delivery, Owner, SessionKey, SessionKind, SubscriptionOptions, Will};
 
 pub(crate) mod codec;
+mod layout1;
 
 /// Where a row lies. Numbered keys fit without an allocation.
 pub(crate) type Key = SmallVec<[u8; 24]>;
@@ -85,7 +86,7 @@ pub(crate) struct Meta {
 pub(crate) struct SessionRow {
     pub generation: u64,
     pub fence: u64,
-    pub user_id: Option<Arc<str>>,
+    pub owner: Option<Arc<Owner>>,
     pub persistent: bool,
     pub expiry_seconds: u32,
     pub will: Option<Will>,
@@ -121,6 +122,7 @@ pub(crate) struct OutboxRow {
     pub generation: u64,
     pub id: MessageId,
     pub message: Arc<Message>,
+    pub owner: Option<Arc<Owner>>,
 }
 
 /// One change of the tables.

@@ -14,11 +14,12 @@ use crate::account::{Account, RetainedSizes};
 use crate::clock::Times;
 use crate::config::{Config, QueueFull};
 use crate::row::{Change, Key, Kind, Meta, Row, Write, id_key, kind_key, session_key};
-use crate::{Outcome, Refusal, SessionKey, SessionKind, SessionOp, Step};
+use crate::{Fence, Incarnation, Outcome, Refusal, SessionChange, SessionKey, SessionKind, SessionOp, Step};
 
 mod check;
 mod enqueue;
 mod load;
+mod nodes;
 mod open;
 mod queue;
 mod session;
@@ -27,6 +28,7 @@ mod topic;
 mod window;
 
 pub(crate) use load::Loader;
+use nodes::Nodes;
 use queue::Slot;
 use session::{Family, Session};
 pub(crate) use timers::Timer;
@@ -81,6 +83,8 @@ pub(crate) type Outcomes = SmallVec<[Outcome; 1]>;
 pub(crate) struct Effects {
     pub writes: Vec<Write>,
     pub retained: Vec<RetainedChange>,
+    /// Only of a state that nodes share.
+    pub sessions: Vec<(SessionKey, SessionChange)>,
 }
 
 /// What the mirror hears.
@@ -116,6 +120,8 @@ pub(crate) struct Batch {
     pub wall: UnixMillis,
     /// Whether steps that grow the store are let through (disk space).
     pub may_grow: bool,
+    /// Which node submits; 0 in a store that is not shared.
+    pub node: Incarnation,
     /// A retained message of this submit was refused: so is every copy that follows.
     refused: Option<Refusal>,
     /// Messages with more copies than are stored in the rows, and the body they got.
@@ -133,7 +139,7 @@ impl Batch {
             bodies =
                 copies.into_iter().filter(|(_, n)| *n > inline_fanout_max).map(|(m, _)| (m, 0)).collect();
         }
-        Batch { now: times.now, wall: times.wall, may_grow, refused: None, bodies }
+        Batch { now: times.now, wall: times.wall, may_grow, node: 0, refused: None, bodies }
     }
 }
 
@@ -168,6 +174,8 @@ pub(crate) struct State {
     changed: Vec<SessionKey>,
     /// Share groups that became empty, longest ago first; bounded by [`IDLE_GROUPS_MAX`].
     idle_groups: VecDeque<SessionKey>,
+    /// Of a store that several nodes work on.
+    nodes: Option<Nodes>,
 }
 
 impl State {
@@ -188,6 +196,7 @@ impl State {
             delay_seen: Window::default(),
             changed: Vec::new(),
             idle_groups: VecDeque::new(),
+            nodes: None,
         }
     }
 
@@ -234,13 +243,16 @@ impl State {
     }
 
     /// What is due by `now`, oldest first, with what the session is now.
-    pub fn due(&self, now: UnixMillis, max: usize) -> Vec<(UnixMillis, Timer, Option<crate::Fence>)> {
+    pub fn due(&self, now: UnixMillis, max: usize) -> Vec<(UnixMillis, Timer, Option<Fence>)> {
+        self.all_due(now).take(max).collect()
+    }
+
+    pub fn all_due(&self, now: UnixMillis) -> impl Iterator<Item = (UnixMillis, Timer, Option<Fence>)> {
         let fence = |key: &SessionKey| Some(self.session(key)?.fence());
-        let with_fence = |(at, timer): (UnixMillis, &Timer)| match timer {
+        self.timers.due(now).map(move |(at, timer)| match timer {
             Timer::Will(key) | Timer::Expiry(key) => (at, timer.clone(), fence(key)),
             Timer::Delayed(_) => (at, timer.clone(), None),
-        };
-        self.timers.due(now).take(max).map(with_fence).collect()
+        })
     }
 
     fn apply_session(
@@ -251,7 +263,7 @@ impl State {
         out: &mut Effects,
     ) -> Outcome {
         match op {
-            SessionOp::Open(open) => self.open(key, open, batch.wall, out),
+            SessionOp::Open(open) => self.open(key, open, batch, out),
             SessionOp::Enqueue(enqueue) => self.enqueue(key, enqueue, batch, out),
             SessionOp::Subscribe { filter, options, .. } => self.subscribe(key, filter, Some(options), out),
             SessionOp::Unsubscribe { filter, .. } => self.subscribe(key, filter, None, out),
@@ -259,11 +271,10 @@ impl State {
             SessionOp::Pubrec { number, .. } => self.pubrec(key, number, out),
             SessionOp::Receive { packet_id, .. } => self.receive(key, packet_id, out),
             SessionOp::Release { packet_id, .. } => self.release(key, packet_id, out),
+            SessionOp::Renew { owner, .. } => self.renew(key, owner, out),
             SessionOp::ClearWill { .. } => self.clear_will(key, out),
             SessionOp::Detach { detach, .. } => self.detach(key, detach, out),
-            SessionOp::FireWill { generation } => {
-                Outcome::Fired(self.fire_will(key, generation, batch.wall, out))
-            }
+            SessionOp::FireWill { generation } => Outcome::Fired(self.fire_will(key, generation, batch, out)),
             SessionOp::OutboxDone { entry } => self.outbox_done(key, entry, out),
             SessionOp::End { generation, .. } => self.end(key, generation, out),
         }

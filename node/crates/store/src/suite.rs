@@ -7,23 +7,26 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use weir_model::{Filter, Message, MessageId, Position, Qos, Topic, UnixMillis};
+use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, Topic, UnixMillis};
 
 use crate::{
-    Answer, Config, Delivery, Detach, Due, Enqueue, Fence, Mirror, Open, Opened, Outcome, Page, Queued,
-    Refusal, Restored, RowState, SessionKey, SessionKind, SessionOp, Step, Store, SubscriptionOptions,
-    TopicOp, Will,
+    Answer, Config, Delivery, Detach, Due, Enqueue, Fence, Mirror, Open, Opened, Outcome, Owner, Page,
+    Queued, Refusal, Restored, RowState, SessionChange, SessionKey, SessionKind, SessionOp, Step, Store,
+    SubscriptionOptions, TopicOp, Will,
 };
 
 mod limits;
+mod names;
 mod queues;
 mod sessions;
+mod shared;
 mod topics;
 mod wills;
 
 pub use limits::*;
 pub use queues::*;
 pub use sessions::*;
+pub use shared::*;
 pub use topics::*;
 pub use wills::*;
 
@@ -38,6 +41,7 @@ pub fn config(url: &str) -> Config {
         queue_bytes_max: 1000,
         dedup_ids_max: 4,
         inline_fanout_max: 3,
+        claim_ms: 0,
         ..Config::default()
     }
 }
@@ -101,9 +105,16 @@ pub fn enqueue_with(generation: u64, id: MessageId, message: Arc<Message>) -> Se
     SessionOp::Enqueue(Enqueue { generation, id: Some(id), delivery: delivery(message) })
 }
 
+/// An owner of this user id, let in by an account.
+pub fn owner(user_id: Option<&str>) -> Arc<Owner> {
+    let principal = Principal { user_id: user_id.map(Arc::from), ..Principal::default() };
+    let grant = user_id.map_or(Grant::Anonymous, |name| Grant::Account { name: name.into(), stamp: 7 });
+    Arc::new(Owner { principal: Arc::new(principal), grant: Some(grant) })
+}
+
 /// A persistent session of an anonymous client that wants to be resumed.
 pub fn resuming() -> Open {
-    Open { user_id: None, clean_start: false, persistent: true, expiry_seconds: 60, will: None }
+    Open { owner: None, clean_start: false, persistent: true, expiry_seconds: 60, will: None }
 }
 
 pub fn open(store: &dyn Store, key: &SessionKey, open: Open) -> Opened {
@@ -156,8 +167,10 @@ pub fn texts(store: &dyn Store, key: &SessionKey) -> Vec<(u64, String)> {
     rows(store, key).iter().map(|row| (row.number, text(row))).collect()
 }
 
+/// What is due but what outboxes owe, which only shared stores say.
 pub fn due(store: &dyn Store, now: u64) -> Vec<Due> {
-    wait(store.due(UnixMillis(now), 100)).expect("what is due can be read")
+    let due = wait(store.due(UnixMillis(now), 100)).expect("what is due can be read");
+    due.into_iter().filter(|due| !matches!(due, Due::Owed { .. })).collect()
 }
 
 /// What a mirror heard, in order.
@@ -169,12 +182,15 @@ impl Mirror for Heard {
         let payload = message.map(|message| message.payload.clone());
         self.0.lock().expect("no test panics in here").push((topic.to_string(), position, payload));
     }
+
+    fn session(&self, _: &SessionKey, _: SessionChange) {}
 }
 
 /// Everything a store has to say at start.
 pub fn restore(store: &dyn Store) -> (Arc<Heard>, Vec<Restored>) {
     let (heard, mut found) = (Arc::new(Heard::default()), Vec::new());
     store.restore(heard.clone(), &mut |restored| found.push(restored)).expect("a store can be restored");
+    found.sort_by(|one, other| one.key.cmp(&other.key));
     (heard, found)
 }
 

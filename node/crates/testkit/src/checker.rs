@@ -3,6 +3,7 @@
 //! A publisher numbers what it sends on one topic at one QoS from 0 on; that is a [`Line`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use weir_model::Qos;
 
@@ -10,6 +11,7 @@ use weir_model::Qos;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     pub publisher: u32,
+    pub topic: u8,
     pub qos: Qos,
 }
 
@@ -18,12 +20,20 @@ pub struct Line {
 pub enum Fault {
     /// Acknowledged to its publisher and never received.
     Lost { receiver: String, line: Line, number: u64 },
-    /// QoS 2, and received twice.
+    /// QoS 0 or 2, and received twice.
     Doubled { receiver: String, line: Line, number: u64 },
     /// Received for the first time after a later one.
     Reordered { receiver: String, line: Line, number: u64, after: u64 },
     /// Received and never sent.
     Invented { receiver: String, line: Line, number: u64 },
+    /// Received, though its publisher had been told that it was refused.
+    Contradicted { receiver: String, line: Line, number: u64 },
+    /// A kept session that its client did not find again.
+    SessionLost { client_id: String, node: usize },
+    /// A connection was acknowledged a message long after another one had its client id.
+    TwoOwners { client_id: String, nodes: (usize, usize), after: Duration },
+    /// What somebody holds for the retained value of a topic is not what the store holds.
+    Diverged { topic: String, who: String, has: String, stored: String },
 }
 
 /// What all publishers and receivers of a test have noted.
@@ -38,6 +48,7 @@ pub struct Checker {
 struct Published {
     sent: u64,
     acknowledged: BTreeSet<u64>,
+    refused: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +75,11 @@ impl Checker {
         self.published.entry(line).or_default().acknowledged.insert(number);
     }
 
+    /// The publisher was told that it is certainly not done, and had sent it once only.
+    pub fn refuse(&mut self, line: Line, number: u64) {
+        self.published.entry(line).or_default().refused.insert(number);
+    }
+
     /// A receiver was given it: each copy that is none by the rules of its QoS.
     pub fn receive(&mut self, receiver: &str, line: Line, number: u64) {
         let is_known = self.published.get(&line).is_some_and(|published| number < published.sent);
@@ -73,7 +89,7 @@ impl Checker {
         if !is_known {
             received.faults.push(Fault::Invented { receiver, line, number });
         } else if !received.seen.insert(number) {
-            if line.qos == Qos::ExactlyOnce {
+            if line.qos != Qos::AtLeastOnce {
                 received.faults.push(Fault::Doubled { receiver, line, number });
             }
         } else if let Some(after) = newest.filter(|newest| *newest > number) {
@@ -105,9 +121,17 @@ impl Checker {
     pub fn faults(&self) -> Vec<Fault> {
         let lost = self.receivers.iter().flat_map(|receiver| self.lost_by(receiver));
         let noted = self.received.values().flat_map(|received| received.faults.iter().cloned());
-        let mut faults: Vec<Fault> = lost.chain(noted).collect();
+        let mut faults: Vec<Fault> = lost.chain(noted).chain(self.contradictions()).collect();
         faults.sort();
         faults
+    }
+
+    fn contradictions(&self) -> impl Iterator<Item = Fault> {
+        self.received.iter().flat_map(|((receiver, line), received)| {
+            let refused = self.published.get(line).into_iter().flat_map(|published| &published.refused);
+            let seen = refused.filter(|number| received.seen.contains(number));
+            seen.map(|&number| Fault::Contradicted { receiver: receiver.clone(), line: *line, number })
+        })
     }
 
     fn lost_by(&self, receiver: &str) -> impl Iterator<Item = Fault> {
@@ -128,8 +152,8 @@ impl Checker {
 mod tests {
     use super::*;
 
-    const ONCE: Line = Line { publisher: 1, qos: Qos::ExactlyOnce };
-    const TWICE: Line = Line { publisher: 1, qos: Qos::AtLeastOnce };
+    const ONCE: Line = Line { publisher: 1, topic: 0, qos: Qos::ExactlyOnce };
+    const TWICE: Line = Line { publisher: 1, topic: 0, qos: Qos::AtLeastOnce };
 
     /// Three messages of a line, all acknowledged, owed to `a`.
     fn three(line: Line) -> Checker {
@@ -168,6 +192,18 @@ mod tests {
         [0, 2, 0, 1].into_iter().for_each(|number| checker.receive("a", TWICE, number));
         let reordered = Fault::Reordered { receiver: "a".into(), line: TWICE, number: 1, after: 2 };
         assert_eq!(checker.faults(), [reordered]);
+    }
+
+    #[test]
+    fn what_was_refused_and_came_nevertheless_is_named() {
+        let mut checker = three(TWICE);
+        let number = checker.send(TWICE);
+        checker.refuse(TWICE, number);
+        [0, 1, 2].into_iter().for_each(|number| checker.receive("a", TWICE, number));
+        assert_eq!(checker.faults(), []);
+        checker.receive("a", TWICE, number);
+        let named = Fault::Contradicted { receiver: "a".into(), line: TWICE, number };
+        assert_eq!(checker.faults(), [named]);
     }
 
     #[test]

@@ -6,14 +6,23 @@
 use std::time::{Duration, Instant};
 
 pub mod checker;
+pub mod cluster;
+pub mod dice;
+pub mod history;
 pub mod http;
+pub mod network;
 pub mod node;
 pub mod raw;
+pub mod redis;
 
 pub use checker::{Checker, Fault, Line};
+pub use cluster::Cluster;
+pub use dice::Dice;
+pub use history::{History, Traffic};
 pub use http::Metrics;
 pub use node::Node;
 pub use raw::{Closed, RawMqtt};
+pub use redis::{Redis, RedisCluster, RedisSentinels};
 
 /// The longest any test waits for anything: generous, because two cores run many tests at once.
 pub const PATIENCE: Duration = Duration::from_secs(30);

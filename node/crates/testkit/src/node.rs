@@ -19,7 +19,7 @@ use crate::{LOOK_AGAIN, PATIENCE, eventually};
 use output::Output;
 
 /// The listeners a node can open, as `weir serve` names them.
-const LISTENERS: [&str; 5] = ["mqtt", "mqtts", "http", "https", "quic"];
+const LISTENERS: [&str; 6] = ["mqtt", "mqtts", "http", "https", "quic", "peer"];
 
 /// What a node is started with. Listens for `mqtt` on a free port of loopback, and for nothing else unless told.
 #[derive(Debug, Clone)]
@@ -62,6 +62,12 @@ pub struct StartError {
 }
 
 impl Builder {
+    /// The loopback address it listens at.
+    #[must_use]
+    pub fn host(&self) -> Ipv4Addr {
+        self.host
+    }
+
     /// Opens this listener too, on a free port of loopback.
     #[must_use]
     pub fn listen(self, name: &'static str) -> Builder {
@@ -122,7 +128,7 @@ impl Builder {
         self
     }
 
-    /// `memory` or `embedded`, which is the default.
+    /// `memory`, a `redis://..`, or `embedded`, which is the default.
     #[must_use]
     pub fn store(self, url: &str) -> Builder {
         self.arg("--store").arg(url)
@@ -145,15 +151,18 @@ impl Builder {
 
     /// Starts the node and waits until it is ready, or has ended instead.
     pub fn try_start(self) -> Result<Node, StartError> {
+        self.spawn().ready()
+    }
+
+    /// Starts the node and does not wait: [`Node::ready`] is due before anything is asked of its listeners.
+    ///
+    /// # Panics
+    /// The binary cannot be started.
+    #[must_use]
+    pub fn spawn(self) -> Node {
         let mut child = self.command().spawn().expect("the node's binary can be started");
         let output = Output::of(&mut child);
-        let mut node = Node { builder: self, child, output, addresses: BTreeMap::new() };
-        if !node.output.wait_for_line("ready", Instant::now() + PATIENCE) {
-            let status = node.output.is_over().then(|| node.wait());
-            return Err(StartError { status, said: node.stderr(), builder: Box::new(node.builder.clone()) });
-        }
-        node.addresses = node.output.addresses();
-        Ok(node)
+        Node { builder: self, child, output, addresses: BTreeMap::new() }
     }
 
     fn data_path(&self) -> &Path {
@@ -195,6 +204,16 @@ impl Node {
             data: Data::Own(Arc::new(own)),
         }
         .listen("mqtt")
+    }
+
+    /// Waits until it is ready, or has ended instead.
+    pub fn ready(mut self) -> Result<Node, StartError> {
+        if !self.output.wait_for_line("ready", Instant::now() + PATIENCE) {
+            let status = self.output.is_over().then(|| self.wait());
+            return Err(StartError { status, said: self.stderr(), builder: Box::new(self.builder.clone()) });
+        }
+        self.addresses = self.output.addresses();
+        Ok(self)
     }
 
     /// Where a listener really is.

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::PATIENCE;
 
@@ -83,6 +83,26 @@ impl RawMqtt {
         }
     }
 
+    /// The next whole frame if it comes this soon; `None` if it does not.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn frame_within(&mut self, wait: Duration) -> Result<Option<Vec<u8>>, Closed> {
+        let deadline = Instant::now() + wait;
+        loop {
+            if let Some(length) = frame_length(&self.pending) {
+                return Ok(Some(self.pending.drain(..length).collect()));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            if let Some(closed) = self.read(left) {
+                return Err(closed);
+            }
+        }
+    }
+
     /// How the peer closed, after whatever it still sent.
     ///
     /// # Panics
@@ -120,7 +140,11 @@ impl RawMqtt {
     fn fill(&mut self, deadline: Instant) -> Option<Closed> {
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "nothing came within {PATIENCE:?}; pending {:02x?}", self.pending);
-        self.stream.set_read_timeout(Some(left)).expect("a read timeout");
+        self.read(left)
+    }
+
+    fn read(&mut self, wait: Duration) -> Option<Closed> {
+        self.stream.set_read_timeout(Some(wait)).expect("a read timeout");
         let mut buffer = [0; 64 << 10];
         match self.stream.read(&mut buffer) {
             Ok(0) => Some(Closed::Fin),

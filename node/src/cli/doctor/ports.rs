@@ -15,8 +15,9 @@ pub fn all(listen: &Listen) -> Vec<Check> {
     open.map(|(name, address)| one(name, address)).collect()
 }
 
-fn one(listener: &str, address: SocketAddr) -> Check {
-    let udp = listener == "quic";
+/// Whether a listener of that name can have its port.
+pub fn one(listener: &str, address: SocketAddr) -> Check {
+    let udp = matches!(listener, "quic" | "peer");
     let bound = if udp { UdpSocket::bind(address).map(drop) } else { TcpListener::bind(address).map(drop) };
     let name = format!("port {listener}");
     match bound {
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn a_closed_listener_is_not_looked_at() {
         let off = crate::config::ListenAddr::Off;
-        let listen = Listen { mqtt: off, mqtts: off, http: off, https: off, quic: off };
+        let listen = Listen { mqtt: off, mqtts: off, http: off, https: off, quic: off, peer: None };
         assert_eq!(all(&listen), []);
     }
 

@@ -1,8 +1,9 @@
-//! Whether the store can be opened, which is what a start would do.
+//! Whether the store can be used, and what it proves.
 
 use std::path::Path;
 
-use weir_store::{OpenError, Recovery};
+use weir_store::redis::{ConnectError, Servers};
+use weir_store::{Level, OpenError, Recovery};
 
 use super::Check;
 
@@ -22,6 +23,40 @@ pub fn readable(config: &weir_store::Config, data_dir: &Path) -> Check {
         }
         Err(error) => Check::fix(NAME, error.to_string(), "see node/docs/operations.md, \"a damaged store\""),
     }
+}
+
+/// Connects to the Redis that nodes share, and says what its settings prove; writes nothing.
+pub fn reachable(config: &weir_store::Config) -> Check {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Check::fix(NAME, format!("no runtime: {error}"), "see the limits above"),
+    };
+    match runtime.block_on(Servers::connect(&config.url, config.level, &config.redis)) {
+        Ok(servers) => {
+            servers.close();
+            proves(servers.level(), config.redis.lease_ms)
+        }
+        Err(error @ ConnectError::Unproved { .. }) => Check::fix(
+            NAME,
+            error.to_string(),
+            "change the settings of Redis, or ask for less by `store.level`",
+        ),
+        Err(error) => {
+            Check::fix(NAME, error.to_string(), "see that it runs, and `store.url` and `store.redis`")
+        }
+    }
+}
+
+fn proves(level: Level, lease_ms: u64) -> Check {
+    let found = format!("Redis answers, and proves `{level}`");
+    if level.is_replicated() {
+        return Check::ok(NAME, found);
+    }
+    let found = format!(
+        "{found}; should it fail over, two nodes may both take themselves for the owner of a session for up to \
+         {lease_ms} ms (`store.redis.lease_ms`), and what the old primary kept last may be gone"
+    );
+    Check::ok(NAME, found)
 }
 
 /// Says why not, if it cannot be closed.
@@ -66,6 +101,12 @@ mod tests {
         let check = readable(&weir_store::Config::default(), directory.path());
         assert_eq!(check.state, State::Ok);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn below_replicated_it_says_for_how_long_two_may_be_owners() {
+        assert!(proves(Level::Fsynced, 3000).found.contains("3000 ms"));
+        assert!(!proves(Level::ReplicatedAll, 3000).found.contains("3000 ms"));
     }
 
     #[test]

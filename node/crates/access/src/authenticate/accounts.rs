@@ -76,6 +76,13 @@ impl Authenticator for Accounts {
             _ => None,
         }
     }
+
+    /// The account with the roles it has now, whatever its password is.
+    fn now(&self, identity: &Identity) -> Option<Option<Arc<Principal>>> {
+        let Grant::Account { name, .. } = &identity.grant else { return None };
+        let account = self.book.account(name);
+        Some(account.map(|account| account.identity(&identity.principal.client_id).principal))
+    }
 }
 
 impl Accounts {

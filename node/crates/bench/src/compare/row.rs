@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use url::Url;
 use weir_model::Qos;
-use weir_wire::mqtt::Version;
 
 use super::peer::{Kind, Peer};
 use crate::args::{
@@ -106,7 +104,7 @@ impl Row {
 
     /// The load on `peer`; `None` if it has no such listener.
     pub(super) fn scenario(&self, peer: &Peer) -> Option<Scenario> {
-        let target = self.target(peer.url(self.name.listener())?, peer.pid());
+        let target = Target::of(vec![peer.url(self.name.listener())?], vec![peer.pid()]);
         let (load, topic_prefix) = (self.load(), "bench".to_owned());
         let count = |count| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
         Some(match self.name {
@@ -127,23 +125,6 @@ impl Row {
                 Scenario::Connect(ConnectArgs { target, parallel: count(1), duration, runs: count(1) })
             }
         })
-    }
-
-    fn target(&self, url: Url, pid: u32) -> Target {
-        Target {
-            url,
-            pid: Some(pid),
-            version: Version::V311,
-            clean: true,
-            username: None,
-            password: None,
-            ca_file: None,
-            // Weir's own certificate, made a moment ago for this machine.
-            insecure: true,
-            timeout: Duration::from_secs(20),
-            json: false,
-            session_expiry_seconds: None,
-        }
     }
 
     fn load(&self) -> Load {

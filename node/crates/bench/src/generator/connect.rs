@@ -4,7 +4,7 @@ use weir_model::Qos;
 
 use super::Flow;
 use crate::Error;
-use crate::args::Target;
+use crate::args::{Role, Target};
 use crate::client::{self, Client, Subscription};
 
 /// Connections opened at the same time.
@@ -18,7 +18,7 @@ pub(crate) fn name(kind: &str, index: usize) -> String {
 /// One subscriber for each filter of `flow`, connected and subscribed.
 pub(super) async fn subscribers(flow: &Flow) -> Result<Vec<Client>, Error> {
     let names: Vec<String> = (0..flow.filters.len()).map(|index| name("s", index)).collect();
-    let mut subscribers = clients(&flow.target, &names).await?;
+    let mut subscribers = clients(&flow.target, Role::Subscriber, &names).await?;
     for (client, filter) in subscribers.iter_mut().zip(&flow.filters) {
         subscribe(client, filter, flow.load.qos).await?;
     }
@@ -28,20 +28,22 @@ pub(super) async fn subscribers(flow: &Flow) -> Result<Vec<Client>, Error> {
 /// One publisher for each topic of `flow`, connected.
 pub(super) async fn publishers(flow: &Flow) -> Result<Vec<Client>, Error> {
     let names: Vec<String> = (0..flow.topics.len()).map(|index| name("p", index)).collect();
-    clients(&flow.target, &names).await
+    clients(&flow.target, Role::Publisher, &names).await
 }
 
-/// A client for each id, in order.
-pub(crate) async fn clients(target: &Target, client_ids: &[String]) -> Result<Vec<Client>, Error> {
+/// A client for each id, in order, each at its place of the target.
+pub(crate) async fn clients(
+    target: &Target,
+    role: Role,
+    client_ids: &[String],
+) -> Result<Vec<Client>, Error> {
     let mut connected = Vec::with_capacity(client_ids.len());
     for some in client_ids.chunks(PARALLEL) {
-        let attempts: Vec<_> = some
-            .iter()
-            .map(|id| {
-                let (url, options) = (target.url.clone(), target.client(id.clone()));
-                tokio::spawn(async move { Client::connect(&url, &options).await })
-            })
-            .collect();
+        let mut attempts = Vec::with_capacity(some.len());
+        for (id, index) in some.iter().zip(connected.len()..) {
+            let (url, options) = (target.url(role, index)?.clone(), target.client(id.clone()));
+            attempts.push(tokio::spawn(async move { Client::connect(&url, &options).await }));
+        }
         for attempt in attempts {
             connected.push(attempt.await.map_err(|_| Error::ThreadDied)??);
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
+use url::Url;
 
 use crate::Error;
-use crate::args::ConnectArgs;
+use crate::args::{ConnectArgs, Role};
 use crate::client::{self, Client};
 use crate::generator::{self, Histogram};
-use crate::process::Process;
+use crate::process::{Process, Processes};
 use crate::report::{Latency, Measurement};
 
 /// What one of the parallel loops has done.
@@ -25,10 +26,10 @@ struct Done {
 pub(super) fn run(args: &ConnectArgs) -> Result<Measurement, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Thread { source })?;
-    let server = args.target.pid.map(Process::of);
-    let server_cpu = || server.as_ref().map(Process::cpu_time).transpose();
+    let server = args.target.servers();
+    let server_cpu = || server.as_ref().map(Processes::cpu_time).transpose();
     let (cpu_before, own_before, start) = (server_cpu()?, Process::own().cpu_time()?, Instant::now());
-    let mut done = runtime.block_on(connect_in_parallel(args));
+    let mut done = runtime.block_on(connect_in_parallel(args))?;
     let (seconds, own) = (start.elapsed().as_secs_f64(), Process::own().cpu_time()? - own_before);
     let cpu = server_cpu()?.zip(cpu_before).map(|(after, before)| after - before);
     if let (0, Some(error)) = (done.connected, done.last_error.take()) {
@@ -48,17 +49,16 @@ pub(super) fn run(args: &ConnectArgs) -> Result<Measurement, Error> {
     })
 }
 
-async fn connect_in_parallel(args: &ConnectArgs) -> Done {
+async fn connect_in_parallel(args: &ConnectArgs) -> Result<Done, Error> {
     let (args, deadline) = (Arc::new(args.clone()), Instant::now() + args.duration);
-    let loops: Vec<_> = (0..args.parallel.get() as usize)
-        .map(|index| {
-            tokio::spawn(connect_until(
-                deadline,
-                Arc::clone(&args),
-                format!("{}x", generator::name("c", index)),
-            ))
-        })
-        .collect();
+    let mut loops = Vec::new();
+    for index in 0..args.parallel.get() as usize {
+        let turns =
+            (0..args.target.urls.len()).map(|turn| args.target.url(Role::Publisher, index + turn).cloned());
+        let turns = turns.collect::<Result<Vec<Url>, Error>>()?;
+        let prefix = format!("{}x", generator::name("c", index));
+        loops.push(tokio::spawn(connect_until(deadline, turns, Arc::clone(&args), prefix)));
+    }
     let mut all = Done::default();
     for one in loops {
         let Ok(one) = one.await else { continue };
@@ -67,17 +67,17 @@ async fn connect_in_parallel(args: &ConnectArgs) -> Done {
         all.latencies.merge(&one.latencies);
         all.last_error = all.last_error.or(one.last_error);
     }
-    all
+    Ok(all)
 }
 
-/// Every connection has a client id of its own: some brokers slow down one that comes back at once.
-async fn connect_until(deadline: Instant, args: Arc<ConnectArgs>, prefix: String) -> Done {
+/// To each address in turn. Every connection has a client id of its own: some brokers slow down one that comes back at once.
+async fn connect_until(deadline: Instant, turns: Vec<Url>, args: Arc<ConnectArgs>, prefix: String) -> Done {
     let mut options = args.target.client(String::new());
     let mut done = Done::default();
-    while Instant::now() < deadline {
+    for url in turns.iter().cycle().take_while(|_| Instant::now() < deadline) {
         options.client_id = format!("{prefix}{}", done.connected + done.failed);
         let start = Instant::now();
-        match Client::connect(&args.target.url, &options).await {
+        match Client::connect(url, &options).await {
             Ok(client) => {
                 done.connected += 1;
                 done.latencies.record(start.elapsed().as_nanos() as u64);

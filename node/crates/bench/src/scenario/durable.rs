@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use weir_model::Qos;
 
 use crate::Error;
-use crate::args::{DurableArgs, Load, Target};
+use crate::args::{DurableArgs, Load, Role, Target};
 use crate::generator::{self, Flow};
 use crate::report::Measurement;
 
@@ -60,7 +60,7 @@ fn persistent(target: &Target) -> Target {
 
 async fn make_sessions(args: &DurableArgs, names: &[String]) -> Result<(), Error> {
     remove_sessions(&args.target, names).await?;
-    let clients = generator::clients(&persistent(&args.target), names).await?;
+    let clients = generator::clients(&persistent(&args.target), Role::Subscriber, names).await?;
     for (mut client, session) in clients.into_iter().zip(0..) {
         generator::subscribe(&mut client, &topic(args, session), Qos::AtLeastOnce).await?;
         client.disconnect().await?;
@@ -71,7 +71,7 @@ async fn make_sessions(args: &DurableArgs, names: &[String]) -> Result<(), Error
 /// A clean start ends what an earlier session has left.
 async fn remove_sessions(target: &Target, names: &[String]) -> Result<(), Error> {
     let clean = Target { clean: true, ..target.clone() };
-    for client in generator::clients(&clean, names).await? {
+    for client in generator::clients(&clean, Role::Subscriber, names).await? {
         client.disconnect().await?;
     }
     Ok(())

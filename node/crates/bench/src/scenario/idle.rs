@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use weir_model::Qos;
 
 use crate::Error;
-use crate::args::{IdleArgs, Target};
+use crate::args::{IdleArgs, Role, Target};
 use crate::client::Client;
 use crate::generator;
-use crate::process::Process;
+use crate::process::Processes;
 use crate::report::Measurement;
 
 /// Connections made first and not counted, so that what a broker sets up once is not counted either.
@@ -23,7 +23,7 @@ const REST_MAX: Duration = Duration::from_secs(10);
 
 /// Opens the connections, subscribes each, and reads the broker's memory before and after.
 pub(super) fn run(args: &IdleArgs) -> Result<Measurement, Error> {
-    let server = Process::of(args.target.pid.ok_or(Error::NeedsPid)?);
+    let server = args.target.servers().ok_or(Error::NeedsPid)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Thread { source })?;
     let connections = args.connections.get() as usize;
@@ -48,7 +48,7 @@ pub(super) fn run(args: &IdleArgs) -> Result<Measurement, Error> {
 
 async fn open(target: &Target, prefix: &str, range: std::ops::Range<usize>) -> Result<Vec<Client>, Error> {
     let names: Vec<String> = range.clone().map(|index| generator::name("i", index)).collect();
-    let mut clients = generator::clients(target, &names).await?;
+    let mut clients = generator::clients(target, Role::Subscriber, &names).await?;
     for (client, index) in clients.iter_mut().zip(range) {
         generator::subscribe(client, &format!("{prefix}/idle/{index}"), Qos::AtMostOnce).await?;
     }
@@ -56,7 +56,7 @@ async fn open(target: &Target, prefix: &str, range: std::ops::Range<usize>) -> R
 }
 
 /// The broker's memory once it no longer changes.
-async fn at_rest(server: &Process) -> Result<u64, Error> {
+pub(crate) async fn at_rest(server: &Processes) -> Result<u64, Error> {
     let deadline = Instant::now() + REST_MAX;
     let mut last = server.rss_bytes()?;
     loop {

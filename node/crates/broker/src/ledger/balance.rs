@@ -17,6 +17,8 @@ pub struct Balance {
     pub returned: u64,
     pub delivered: u64,
     pub stored: u64,
+    /// Given to links.
+    pub linked: u64,
     /// Expired and denied copies are among them.
     pub dropped: Vec<(Loss, u64)>,
     /// Copies in outboxes that lie in no store.
@@ -34,7 +36,7 @@ impl Balance {
     pub fn copies(&self) -> i64 {
         let dropped: u64 = self.dropped.iter().map(|(_, n)| n).sum();
         let made = self.matched + self.restored + self.returned;
-        difference(made, self.delivered + self.stored + dropped + self.in_outboxes)
+        difference(made, self.delivered + self.stored + self.linked + dropped + self.in_outboxes)
     }
 
     /// How many messages and copies nobody can account for, or were counted twice; 0 at rest.
@@ -61,6 +63,7 @@ impl Ledger {
             returned: self.returned.get(),
             delivered: self.delivered.get(),
             stored: self.stored.get(),
+            linked: self.linked.get(),
             dropped: Loss::ALL.iter().map(|loss| (*loss, self.dropped(*loss))).collect(),
             in_outboxes,
         }

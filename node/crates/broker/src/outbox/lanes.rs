@@ -41,6 +41,23 @@ impl Chunk {
         }
     }
 
+    /// Drops the frames that `keep` says no to; returns how many.
+    fn retain(&mut self, form: &'static dyn Form, keep: &mut dyn FnMut(&[u8]) -> bool) -> u64 {
+        let (mut rest, mut kept, mut dropped) = (self.bytes(), Vec::new(), 0);
+        while !rest.is_empty() {
+            let (frame, behind) = rest.split_at(form.frame_len(rest));
+            match keep(frame) {
+                true => kept.extend_from_slice(frame),
+                false => dropped += 1,
+            }
+            rest = behind;
+        }
+        if dropped > 0 {
+            *self = Chunk { frames: Frames::Copied(kept), start: 0, messages: self.messages - dropped };
+        }
+        dropped
+    }
+
     /// The first `n` bytes are written.
     pub fn advance(&mut self, n: usize) {
         self.start += n;
@@ -173,6 +190,22 @@ impl Lanes {
         }
         self.frame_bytes -= freed;
         true
+    }
+
+    /// Drops the frames that `keep` says no to; returns how many messages went.
+    pub(super) fn retain_frames(
+        &mut self,
+        form: &'static dyn Form,
+        keep: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> u64 {
+        let dropped = self.frames.iter_mut().map(|chunk| chunk.retain(form, keep)).sum();
+        self.frames.retain(|chunk| !chunk.bytes().is_empty());
+        if self.frames.is_empty() {
+            self.frames = VecDeque::new();
+        }
+        self.frame_bytes = self.frames.iter().map(|chunk| chunk.bytes().len()).sum();
+        self.frame_messages -= dropped;
+        dropped
     }
 
     /// Drops the oldest frames until `new_bytes` fit; returns how many messages went.

@@ -16,6 +16,10 @@ impl Form for Lengths {
     fn frame_len(&self, frames: &[u8]) -> usize {
         frames[0] as usize
     }
+    /// What it says.
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(&frame[1..]).ok()
+    }
 }
 static LENGTHS: Lengths = Lengths;
 
@@ -148,6 +152,29 @@ fn what_is_shed_is_the_waiting_qos0_alone() {
     let mut copies = Vec::new();
     outbox.take_copies(10, &limits(), &mut copies);
     assert_eq!((copies.len(), outbox.take_frames(&limits()).messages), (1, 0));
+}
+
+#[test]
+fn waiting_frames_of_a_lost_right_go_and_the_others_stay_in_order() {
+    let (outbox, ledger) = opened();
+    let shared = Bytes::from_static(b"\x02a\x02b\x02a");
+    for topic in ["a", "b", "b"] {
+        push(&outbox, topic.as_bytes(), &ledger);
+    }
+    let (frames, client) = (RunFrames::Share(&shared), Arc::from("c"));
+    let run = Run { form: &LENGTHS, frames, messages: 3, client: &client, topic: "a" };
+    outbox.push_frames(&run, &limits(), &ledger);
+    push(&outbox, b"c", &ledger);
+    let judge = |may: fn(&str) -> bool| outbox.judge_frames(&LENGTHS, &limits(), may);
+    assert_eq!(judge(|topic| topic != "a"), 3);
+    assert_eq!((outbox.waiting(), outbox.waiting_bytes()), (4, 8));
+    assert_eq!(judge(|topic| topic != "a"), 0);
+    let taken = outbox.take_frames(&limits());
+    let bytes: Vec<u8> = taken.chunks.iter().flat_map(|c| c.bytes().to_vec()).collect();
+    assert_eq!((taken.messages, &bytes[..]), (4, &b"\x02b\x02b\x02b\x02c"[..]));
+    push(&outbox, b"a", &ledger);
+    assert_eq!(judge(|_| false), 1);
+    assert_eq!((outbox.waiting(), outbox.lanes.lock().frames.capacity()), (0, 0));
 }
 
 #[test]

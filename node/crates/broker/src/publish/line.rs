@@ -9,6 +9,7 @@ use super::plan::{self, Plan};
 use super::{Active, Answering, Commit, Publisher, Verdict};
 use crate::fanout;
 use crate::ledger::Ledger;
+use crate::peers::Outgoing;
 use crate::routes::Matched;
 
 /// A message whose commit, or whose turn, has not come yet.
@@ -178,7 +179,7 @@ impl Publisher {
             if !more.steps.is_empty() {
                 let steps = std::mem::take(&mut more.steps);
                 let commit = Commit::submit(&self.broker, &self.session, steps);
-                self.tally.matched += plan.push(&self.broker);
+                self.tally.matched += self.push_plan(plan, &message);
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit };
                 let active = self.active.get_or_insert_default();
@@ -188,16 +189,17 @@ impl Publisher {
             }
         }
         let position = plan.as_ref().and_then(|plan| plan.position);
-        let mut copies = fanout::deliver(&self.broker, &message, &matched, Some(&self.session));
-        // Another publisher's newer value may have been delivered already: what a subscriber sees last
-        // is what the store holds.
-        if let Some(newer) = position.and_then(|at| self.realm.retained.newer_than(&message.topic, at)) {
-            copies += fanout::deliver(&self.broker, &newer, &matched, None);
-        }
+        let mut outgoing = Outgoing::of(position);
+        let publisher = Some(&self.session);
+        let (realm, to) = (&self.realm, Some(&mut outgoing));
+        let kept = (&message, position);
+        let mut copies = fanout::deliver_kept(&self.broker, realm, kept, &matched, publisher, to);
+        copies += fanout::correct(&self.broker, realm, (&message, position), &matched);
         copies += match plan {
-            Some(plan) => plan.push(&self.broker),
-            None => Plan::groups(self.broker.access(), &message, &matched).push(&self.broker),
+            Some(plan) => plan.push(&self.broker, &mut outgoing),
+            None => Plan::groups(&self.broker, &message, &matched).push(&self.broker, &mut outgoing),
         };
+        copies += outgoing.send(&self.broker, &self.realm.name, &message);
         self.tally.accepted += 1;
         self.tally.matched += copies;
         self.tally.unmatched += u64::from(copies == 0);
@@ -205,6 +207,13 @@ impl Publisher {
             self.session.fanned_out(packet_id, true);
         }
         Some((answering, Verdict::Accepted { matched: copies > 0 }))
+    }
+
+    /// Gives the copies of a plan to who is online, here and elsewhere.
+    fn push_plan(&self, plan: &Plan, message: &Message) -> u64 {
+        let mut outgoing = Outgoing::default();
+        let copies = plan.push(&self.broker, &mut outgoing);
+        copies + outgoing.send(&self.broker, &self.realm.name, message)
     }
 
     /// Hands a message to the store, with everything it owes.
@@ -217,7 +226,7 @@ impl Publisher {
     ) -> Stage {
         let mut plan = match due {
             Some(due) => Plan::delayed(&self.realm, message, id, due),
-            None => Plan::new(self.broker.access(), &self.realm, message, matched, Some(&self.session), id),
+            None => Plan::new(&self.broker, &self.realm, message, matched, Some(&self.session), id),
         };
         let steps = std::mem::take(&mut plan.steps);
         let commit = Commit::submit(&self.broker, &self.session, steps);

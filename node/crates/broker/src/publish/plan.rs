@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
-use weir_access::Access;
 use weir_model::{Message, MessageId, Position, Qos, Reason, Topic, UnixMillis};
 use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
 
@@ -13,10 +12,11 @@ use crate::broker::Broker;
 use crate::fanout::{self, Frames};
 use crate::ledger::{Enqueued, Loss};
 use crate::outbox::{Claim, Live};
+use crate::peers::Outgoing;
 use crate::realm::Realm;
 use crate::routes::{Matched, Target};
 use crate::session::Session;
-use crate::share::Group;
+use crate::share::{Group, Wish};
 
 /// What stands before `<seconds>/<topic>` in the name of a delayed publish.
 pub const DELAYED: &str = "$delayed/";
@@ -48,6 +48,35 @@ impl To {
     }
 }
 
+/// Which members of a share group may be picked.
+#[derive(Clone, Copy)]
+enum Reach<'a> {
+    /// Whoever can be reached but this one, which was just lost.
+    Anywhere(Option<&'a Arc<Session>>),
+    /// Members connected to this node.
+    Here,
+}
+
+impl<'a> Reach<'a> {
+    fn is_here(self) -> bool {
+        matches!(self, Reach::Here)
+    }
+
+    fn takes(self, broker: &Broker, member: &Session) -> bool {
+        match self {
+            Reach::Anywhere(_) => broker.peers().reaches(member),
+            Reach::Here => member.is_online() && member.peer.is_none(),
+        }
+    }
+
+    fn not(self) -> Option<&'a Arc<Session>> {
+        match self {
+            Reach::Anywhere(not) => not,
+            Reach::Here => None,
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
@@ -57,6 +86,8 @@ pub struct Plan {
     pub position: Option<Position>,
     /// Copies that the store had no place for.
     lost: u64,
+    /// How often its shared messages were handed on.
+    handovers: u32,
     /// What the store knows repeats by.
     id: Option<MessageId>,
     /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
@@ -66,7 +97,7 @@ pub struct Plan {
 impl Plan {
     /// Everything `message` owes.
     pub fn new(
-        access: &Access,
+        broker: &Broker,
         realm: &Realm,
         message: &Arc<Message>,
         matched: &Matched,
@@ -83,7 +114,7 @@ impl Plan {
             plan.queue(message, target, id);
         }
         for group in &matched.groups {
-            plan.share(access, message, group, id, None);
+            plan.share(broker, message, group, id, Reach::Anywhere(None));
         }
         plan
     }
@@ -96,26 +127,52 @@ impl Plan {
     }
 
     /// Only what goes to share groups and needs no store.
-    pub fn groups(access: &Access, message: &Arc<Message>, matched: &Matched) -> Plan {
+    pub fn groups(broker: &Broker, message: &Arc<Message>, matched: &Matched) -> Plan {
         let mut plan = Plan::default();
         if message.qos == Qos::AtMostOnce {
             for group in &matched.groups {
-                plan.share(access, message, group, None, None);
+                plan.share(broker, message, group, None, Reach::Anywhere(None));
             }
+        }
+        plan
+    }
+
+    /// Only what goes to members of share groups on this node, and needs no store.
+    pub fn groups_here(broker: &Broker, message: &Arc<Message>, matched: &Matched) -> Plan {
+        let mut plan = Plan::default();
+        for group in &matched.groups {
+            plan.share(broker, message, group, None, Reach::Here);
         }
         plan
     }
 
     /// Hands one shared message to another member than `not`.
     pub fn hand_on(
-        access: &Access,
+        broker: &Broker,
         group: &Arc<Group>,
         message: &Arc<Message>,
         id: Option<MessageId>,
         not: Option<&Arc<Session>>,
     ) -> Plan {
         let mut plan = Plan::default();
-        plan.share(access, message, group, id, not);
+        plan.share(broker, message, group, id, Reach::Anywhere(not));
+        plan
+    }
+
+    /// The same, for one that was handed on so often.
+    pub fn after(self, handovers: u32) -> Plan {
+        Plan { handovers, ..self }
+    }
+
+    /// Whether there is a member for every shared message.
+    pub fn is_taken(&self) -> bool {
+        !self.copies.iter().any(|copy| matches!(copy.to, To::Queue(_)))
+    }
+
+    /// Gives a shared message that another node has picked this one for to one of its own members.
+    pub fn share_here(broker: &Broker, group: &Arc<Group>, message: &Arc<Message>, handovers: u32) -> Plan {
+        let mut plan = Plan { handovers, ..Plan::default() };
+        plan.share(broker, message, group, None, Reach::Here);
         plan
     }
 
@@ -180,11 +237,11 @@ impl Plan {
 
     fn share(
         &mut self,
-        access: &Access,
+        broker: &Broker,
         message: &Arc<Message>,
         group: &Arc<Group>,
         id: Option<MessageId>,
-        not: Option<&Arc<Session>>,
+        reach: Reach<'_>,
     ) {
         let durable = message.qos > Qos::AtMostOnce && group.keeps();
         let mut delivery = Delivery {
@@ -194,7 +251,11 @@ impl Plan {
             subscription_ids: SmallVec::new(),
             group: Some(group.filter.clone()),
         };
-        let Some(pick) = group.pick(durable, not, |member| member.may_receive(access, &message.topic)) else {
+        let access = broker.access();
+        let may =
+            |member: &Session| reach.takes(broker, member) && member.may_receive(access, &message.topic);
+        let wish = Wish { here: reach.is_here(), ..broker.wish(&message.topic, durable, reach.not()) };
+        let Some(pick) = group.pick(&wish, may) else {
             if durable {
                 self.enqueue(group.key.clone(), 0, id, delivery, To::Queue(group.clone()));
             } else {
@@ -207,6 +268,9 @@ impl Plan {
         delivery.subscription_ids = pick.subscription_ids;
         let member = To::Member(pick.session.clone(), group.clone());
         match pick.session.stored {
+            _ if reach.is_here() => {
+                self.copies.push(Copy { delivery, to: member, step: None, number: None });
+            }
             Some(generation) if delivery.qos > Qos::AtMostOnce => {
                 let key = pick.session.key.clone();
                 self.enqueue(key, generation, id, delivery, To::Session(pick.session));
@@ -254,20 +318,46 @@ impl Plan {
 
     /// Gives the live copies to who is online; returns how many copies the plan made, those included
     /// that [`Plan::settle`] found lost.
-    pub fn push(&self, broker: &Broker) -> u64 {
+    /// `outgoing` gathers what goes to other nodes.
+    pub fn push(&self, broker: &Broker, outgoing: &mut Outgoing) -> u64 {
         let mut frames = Frames::default();
+        let mut linked = 0;
         for copy in &self.copies {
             let delivery = copy.delivery.clone();
             match &copy.to {
                 To::Session(session) if session.is_online() => {
                     fanout::push_copy(broker, session, Live { delivery, number: copy.number, claim: None });
                 }
+                To::Session(session) => match broker.peers().slot_of(session) {
+                    Some(slot) => outgoing.copy(slot, session, &delivery, copy.number),
+                    // It was just lost: what it left behind has been handed on already.
+                    None if delivery.group.is_some() => broker.release_late(session),
+                    None => {}
+                },
+                To::Member(session, group) if session.peer.is_some() || !session.is_online() => {
+                    match broker.peers().slot_of(session) {
+                        Some(slot) if session.peer.is_some() => {
+                            outgoing.share(slot, &group.filter, &delivery, (copy.number, self.handovers));
+                            linked += u64::from(copy.number.is_none());
+                        }
+                        Some(slot) => {
+                            outgoing.copy(slot, session, &delivery, None);
+                            linked += 1;
+                        }
+                        None if copy.number.is_none() => {
+                            let topic = &delivery.message.topic;
+                            broker.ledger().lost_by(session.client_id(), topic, Loss::Offline, 1);
+                        }
+                        None => {}
+                    }
+                }
                 To::Member(session, group) if delivery.qos > Qos::AtMostOnce => {
                     // Whoever hands out the queue may have found it there already.
                     if copy.number.is_some_and(|number| !group.claim(number)) {
                         continue;
                     }
-                    let claim = Claim { group: group.clone(), number: copy.number, handovers: 0 };
+                    let handovers = self.handovers;
+                    let claim = Claim { group: group.clone(), number: copy.number, handovers };
                     fanout::push_copy(broker, session, Live { delivery, number: None, claim: Some(claim) });
                 }
                 To::Member(session, _) => frames.push(broker, session, delivery),
@@ -276,14 +366,18 @@ impl Plan {
                     broker.ledger().lost_by(&group.key.name, topic, Loss::SharedUnclaimed, 1);
                 }
                 // Somebody came while it was on its way into the queue.
-                To::Queue(group) if group.pick(true, None, |_| true).is_some() => {
-                    broker.drain_later(group.clone())
-                }
-                To::Session(_) | To::Queue(_) => {}
+                To::Queue(group) if somebody_has_come(broker, group) => broker.drain_later(group.clone()),
+                To::Queue(_) => {}
             }
         }
-        self.copies.len() as u64 + self.lost
+        // What goes on a link and lies in no queue is counted when it is sent.
+        self.copies.len() as u64 + self.lost - linked
     }
+}
+
+/// Whether there is a member now that can take what lies in a group's queue.
+fn somebody_has_come(broker: &Broker, group: &Group) -> bool {
+    group.pick(&broker.wish("", true, None), |member| broker.peers().serves(member)).is_some()
 }
 
 /// Seconds and target of a delayed topic.
@@ -315,9 +409,11 @@ pub fn outcome(answer: Option<Answer>, step: usize) -> Result<Outcome, Refusal> 
 /// What a publisher hears of a refusal.
 pub fn verdict(refusal: Refusal) -> Verdict {
     match refusal {
-        Refusal::DiskFull | Refusal::QueueRefuses | Refusal::QueuesFull | Refusal::RetainedFull => {
-            Verdict::Refused(Reason::Quota)
-        }
+        Refusal::DiskFull
+        | Refusal::StoreFull
+        | Refusal::QueueRefuses
+        | Refusal::QueuesFull
+        | Refusal::RetainedFull => Verdict::Refused(Reason::Quota),
         Refusal::Unavailable => Verdict::Refused(Reason::Busy),
         Refusal::NotOwner => Verdict::Refused(Reason::NotAuthorized),
         Refusal::Fenced | Refusal::Unknown => Verdict::Lost,

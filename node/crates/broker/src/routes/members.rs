@@ -19,6 +19,22 @@ pub struct Member {
     pub options: SubscriptionOptions,
 }
 
+impl Member {
+    /// How many subscribers it stands for: more than one for a peer's members of a share group.
+    pub fn weight(&self) -> usize {
+        match self.session.peer {
+            Some(_) => self.options.subscription_id.map_or(1, |members| members as usize),
+            None => 1,
+        }
+    }
+
+    /// What its copies are marked with (MQTT-3.8.2.1.2).
+    pub fn subscription_ids(&self) -> SmallVec<[u32; 1]> {
+        let own = self.options.subscription_id.filter(|_| self.session.peer.is_none());
+        own.into_iter().collect()
+    }
+}
+
 #[derive(Default)]
 pub struct Members {
     plain: SmallVec<[Member; 1]>,

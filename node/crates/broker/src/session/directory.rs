@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use ractor::Actor;
 use weir_access::Identity;
 use weir_model::Reason;
-use weir_store::{Fence, QueueEnds, Will};
+use weir_store::{Fence, QueueEnds, SessionKey, Will};
 
 use super::Session;
 use super::shard::{ShardActor, ShardMsg};
@@ -30,7 +30,20 @@ type Table = HashMap<(Arc<str>, Arc<str>), Arc<Session>>;
 /// The table of one shard, which outlives its actor.
 pub struct Shard {
     pub(super) table: Mutex<Table>,
+    /// The session being opened, and the newest fence another node has opened it with meanwhile.
+    pub(super) opening: Mutex<Option<(SessionKey, u64)>>,
     slot: Slot<ShardMsg>,
+}
+
+impl Shard {
+    /// Takes a session out unless another one has its place.
+    pub(super) fn remove(&self, session: &Arc<Session>) {
+        let key = (session.key.realm.clone(), session.key.name.clone());
+        let mut table = self.table.lock();
+        if table.get(&key).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            table.remove(&key);
+        }
+    }
 }
 
 pub struct Directory {
@@ -162,13 +175,13 @@ impl Directory {
     }
 
     /// The will delay of a detached session is over.
-    pub(crate) async fn fire_will(&self, key: &weir_store::SessionKey, generation: u64) {
+    pub(crate) async fn fire_will(&self, key: &SessionKey, generation: u64) {
         let message = |reply| ShardMsg::FireWill { key: key.clone(), generation, reply };
         let _ = self.shard(&key.name).slot.call(message).await;
     }
 
     /// A detached session has expired.
-    pub(crate) async fn expire(&self, key: &weir_store::SessionKey, fence: Fence) {
+    pub(crate) async fn expire(&self, key: &SessionKey, fence: Fence) {
         let message = |reply| ShardMsg::Expire { key: key.clone(), fence, reply };
         let _ = self.shard(&key.name).slot.call(message).await;
     }
@@ -188,6 +201,25 @@ impl Directory {
     pub(crate) fn restore(&self, session: &Arc<Session>) {
         let key = (session.key.realm.clone(), session.key.name.clone());
         self.shard(session.client_id()).table.lock().insert(key, session.clone());
+    }
+
+    /// Takes a session out unless another one has its place.
+    pub(crate) fn remove(&self, session: &Arc<Session>) {
+        self.shard(session.client_id()).remove(session);
+    }
+
+    /// Another node has opened a session: if this one is opening it, the newer fence has it.
+    pub(crate) fn note_elsewhere(&self, key: &SessionKey, fence: u64) {
+        let mut opening = self.shard(&key.name).opening.lock();
+        if let Some((_, newest)) = opening.as_mut().filter(|(opened, _)| opened == key) {
+            *newest = fence.max(*newest);
+        }
+    }
+
+    /// Whether this node is opening a session, and has not heard that another one has it since.
+    pub(crate) fn is_opening(&self, key: &SessionKey) -> bool {
+        let opening = self.shard(&key.name).opening.lock();
+        opening.as_ref().is_some_and(|(opened, newest)| opened == key && *newest == 0)
     }
 
     /// Every session of a realm, connected or not.

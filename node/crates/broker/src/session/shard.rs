@@ -1,16 +1,19 @@
 //! One session shard: opens and closes the sessions of its client ids, one after the other, so that
 //! a client id lives once; keeps their keep-alive wheel.
 
+mod opening;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use metrics::counter;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 use weir_model::{Reason, UnixMillis};
 use weir_store::{
-    Detach, Fence, Open, OutboxEntry, Outcome, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step,
+    Detach, Fence, OutboxEntry, Outcome, Refusal, SessionKey, SessionOp, Step,
 };
 
 use super::Session;
@@ -128,11 +131,6 @@ impl State {
         self.shard.table.lock().get(&(key.realm.clone(), key.name.clone())).cloned()
     }
 
-    fn put(&self, session: &Arc<Session>) {
-        let key = (session.key.realm.clone(), session.key.name.clone());
-        self.shard.table.lock().insert(key, session.clone());
-    }
-
     /// Has connected persistent sessions look whether their queue holds more than they were told of.
     fn recheck(&mut self) {
         if clock::coarse_ms().saturating_sub(self.rechecked_ms) < RECHECK_MS {
@@ -166,7 +164,8 @@ impl State {
     }
 
     /// Ends connections whose token has ended, and, after a change of access, those whose identity
-    /// rests on nothing any more. What the others may no longer have, routes leave out from then on.
+    /// rests on nothing any more. What the others may no longer have, routes leave out from then on, and
+    /// what waits for them of it is dropped.
     fn judge_again(&mut self) {
         let now = clock::unix();
         while let Some(first) = self.expiries.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -184,136 +183,22 @@ impl State {
             return;
         }
         let access = self.broker.access();
-        let gone = |session: &&Arc<Session>| {
-            session.is_online() && session.identity().is_some_and(|identity| !access.still_holds(&identity))
-        };
-        self.shard.table.lock().values().filter(gone).for_each(|session| session.outbox.ring(Bell::Kick));
-    }
-
-    /// Takes a session out unless another one has its place.
-    fn remove(&self, session: &Arc<Session>) {
-        let key = (session.key.realm.clone(), session.key.name.clone());
-        let mut table = self.shard.table.lock();
-        if table.get(&key).is_some_and(|known| Arc::ptr_eq(known, session)) {
-            table.remove(&key);
-        }
-    }
-
-    async fn open(&mut self, request: &Request) -> Result<Opened, Reason> {
-        // What changes from here on, `judge_again` sees.
-        if !self.broker.access().still_holds(&request.identity) {
-            return Err(Reason::NotAuthorized);
-        }
-        let key = SessionKey {
-            realm: request.realm.name.clone(),
-            kind: SessionKind::Client,
-            name: request.client_id.clone(),
-        };
-        let existing = self.get(&key);
-        if existing.as_ref().is_some_and(|session| !request.is_of_owner(session)) {
-            return Err(Reason::ClientId);
-        }
-        if let Some(existing) = existing.as_ref().filter(|old| request.clean_start && old.stored.is_some()) {
-            self.broker.bequeath_shared(&request.realm, existing).await;
-        }
-        let persistent = request.expiry_seconds > 0;
-        let in_store =
-            persistent || request.will.is_some() || existing.as_ref().is_some_and(|s| s.row.is_some());
-        let opened = match in_store {
-            true => Some(self.open_row(&key, request, existing.as_ref()).await?),
-            false => None,
-        };
-        let resumed = opened.as_ref().is_some_and(|opened| opened.present);
-        let session = match existing {
-            Some(existing) if resumed && existing.stored.is_some() => existing,
-            existing => {
-                if let Some(old) = existing {
-                    self.replace(request, &old).await;
-                }
-                let row = opened.as_ref().map(|opened| opened.fence.generation);
-                Session::new(key, row.filter(|_| persistent || resumed), row)
-            }
-        };
-        self.put(&session);
-        if let Some(opened) = &opened
-            && session.subscription_count() == 0
-        {
-            let _ = self.broker.topics().subscribe(&request.realm, &session, &opened.subscriptions).await;
-        }
-        Ok(self.attach(request, session, opened))
-    }
-
-    fn attach(
-        &mut self,
-        request: &Request,
-        session: Arc<Session>,
-        opened: Option<Box<weir_store::Opened>>,
-    ) -> Opened {
-        self.forget_expiry(&session, session.connection());
-        session.set_identity(request.identity.clone());
-        let (lost, copies) = session.attach(request.connection, request.form, request.keep_alive_ms);
-        self.broker.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
-        self.broker.hand_on(&request.realm, &session, copies);
-        let at_once = request.will.as_ref().is_some_and(|will| will.delay_seconds == 0);
-        session.set_will_at_once(at_once);
-        self.wheel.watch(&session, request.connection);
-        self.watch_expiry(&session);
-        if let Some(entry) = opened.as_ref().and_then(|opened| opened.fired.clone()) {
-            self.broker.publish_owed(session.key.clone(), entry);
-        }
-        let resumed = opened.as_ref().is_some_and(|opened| opened.present);
-        if session.stored.is_some() {
-            self.broker.collect_shared(&request.realm, &session);
-        }
-        Opened {
-            fence: opened.as_ref().map(|o| o.fence),
-            present: resumed,
-            queue: opened.as_ref().map_or(QueueEnds { head: 1, ..QueueEnds::default() }, |o| o.queue),
-            received: opened.map(|o| o.received).unwrap_or_default(),
-            session,
-        }
-    }
-
-    /// Another session takes this client id's place.
-    async fn replace(&mut self, request: &Request, old: &Arc<Session>) {
-        self.forget_expiry(old, old.connection());
-        old.outbox.ring(Bell::TakenOver);
-        let _ = self.broker.topics().leave(&request.realm, old).await;
-    }
-
-    async fn open_row(
-        &self,
-        key: &SessionKey,
-        request: &Request,
-        existing: Option<&Arc<Session>>,
-    ) -> Result<Box<weir_store::Opened>, Reason> {
-        let mut ops: SmallVec<[SessionOp; 1]> = SmallVec::new();
-        let fires_now = existing.filter(|s| s.is_online() && s.has_will_at_once() && !request.clean_start);
-        if let Some(generation) = fires_now.and_then(|s| s.row) {
-            ops.push(SessionOp::FireWill { generation });
-        }
-        ops.push(SessionOp::Open(Open {
-            user_id: request.identity.principal.user_id.clone(),
-            clean_start: request.clean_start || existing.is_some_and(|s| s.stored.is_none()),
-            persistent: request.expiry_seconds > 0,
-            expiry_seconds: request.expiry_seconds,
-            will: request.will.clone(),
-        }));
-        let answer = self.broker.submit(vec![Step::Session { key: key.clone(), ops }]).await;
-        let outcomes = answer.into_iter().next().unwrap_or(Err(Refusal::Unknown)).map_err(|r| match r {
-            Refusal::NotOwner => Reason::ClientId,
-            Refusal::DiskFull => Reason::Quota,
-            _ => Reason::Unavailable,
-        })?;
-        let mut opened = None;
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Opened(found) => opened = Some(found),
-                Outcome::Fired(Some(entry)) => self.broker.publish_owed(key.clone(), entry),
-                _ => {}
+        let online: Vec<_> = self.shard.table.lock().values().filter(|s| s.is_online()).cloned().collect();
+        for session in online {
+            match session.identity() {
+                Some(identity) if !access.still_holds(&identity) => session.outbox.ring(Bell::Kick),
+                _ => self.judge_waiting(&session),
             }
         }
-        opened.ok_or(Reason::Unavailable)
+    }
+
+    /// QoS 0 copies that were encoded before a right to them was lost. The others are asked about when
+    /// they are sent.
+    fn judge_waiting(&self, session: &Session) {
+        let (broker, form) = (&self.broker, self.broker.form(session.form()));
+        let may = |topic: &str| session.may_receive(broker.access(), topic);
+        let denied = session.outbox.judge_frames(form, broker.limits(), may);
+        broker.ledger().lost_by(session.client_id(), "", Loss::Denied, denied);
     }
 
     async fn close(&mut self, closing: &Closing) {
@@ -346,7 +231,7 @@ impl State {
                 false => self.submit(&session.key, smallvec![SessionOp::ClearWill { fence }, end]).await,
             };
         }
-        self.remove(session);
+        self.shard.remove(session);
         let _ = self.broker.topics().leave(&closing.realm, session).await;
     }
 
@@ -382,11 +267,14 @@ impl State {
             self.broker.bequeath_shared(&realm, session).await;
         }
         let end = SessionOp::End { generation: fence.generation, fence: Some(fence.fence) };
-        if self.fire(key, fence.generation, smallvec![end]).await
-            && let Some(session) = session
+        if !self.fire(key, fence.generation, smallvec![end]).await {
+            return;
+        }
+        counter!("weir_broker_sessions_expired_total").increment(1);
+        if let Some(session) = session
             && let Some(realm) = self.broker.realm(&key.realm)
         {
-            self.remove(&session);
+            self.shard.remove(&session);
             let _ = self.broker.topics().leave(&realm, &session).await;
         }
     }

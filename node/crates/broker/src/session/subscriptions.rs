@@ -45,6 +45,13 @@ impl Subscriptions {
         }
     }
 
+    pub fn get(&self, filter: &Filter) -> Option<SubscriptionOptions> {
+        match self {
+            Subscriptions::Many(table) => table.get(filter).copied(),
+            Subscriptions::Few(list) => list.iter().find(|(known, _)| known == filter).map(|(_, o)| *o),
+        }
+    }
+
     /// Returns whether it was there.
     pub fn remove(&mut self, filter: &Filter) -> bool {
         match self {

@@ -56,7 +56,13 @@ impl Actor for TopicActor {
                 for change in changes.iter() {
                     match change {
                         Change::Insert { filter, options, known } => {
-                            realm.routes.insert(filter, &session, *options, *known || *restarted);
+                            // The mirror may have inserted a stored session's.
+                            let known = *known || *restarted || session.stored.is_some();
+                            realm.routes.insert(filter, &session, *options, known);
+                            if !session.has(filter) {
+                                // It is over, or wants it no more, since the change was sent.
+                                realm.routes.remove(filter, &session);
+                            }
                         }
                         Change::Remove { filter } => realm.routes.remove(filter, &session),
                     }
@@ -70,11 +76,13 @@ impl Actor for TopicActor {
 }
 
 fn rebuild(broker: &Broker, shard: usize) {
+    let _alone = broker.peers().routes.write();
     for realm in broker.realms() {
         let subscriptions: Vec<_> = broker
             .sessions()
             .all(&realm.name)
             .into_iter()
+            .chain(broker.peers().receivers(&realm.name))
             .flat_map(|session| {
                 session
                     .subscriptions()

@@ -29,6 +29,10 @@ impl Form for Lengths {
     fn frame_len(&self, frames: &[u8]) -> usize {
         usize::from(frames[0])
     }
+
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
+        std::str::from_utf8(&frame[1..]).ok()
+    }
 }
 
 static FORMS: &[&dyn Form] = &[&Lengths];

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use metrics::counter;
 use tokio::io::AsyncWriteExt;
 use weir_broker::access::{Access, Credentials, Exchange, Identity, Step};
+use weir_broker::session::owner;
+use weir_broker::store::SessionOp;
 use weir_model::Reason;
 use weir_net::Stream;
 use weir_wire::mqtt::{self, Auth, Connect, Packet, ReasonCode, Version, encode};
@@ -185,6 +187,9 @@ impl Mqtt {
         match self.publisher.broker.access().admit(identity) {
             Ok(identity) if same => {
                 let session = self.session().clone();
+                if let Some(fence) = self.fence {
+                    self.submit(SessionOp::Renew { fence, owner: owner::kept(&identity) });
+                }
                 self.publisher.set_identity(&Arc::new(identity));
                 self.publisher.broker.sessions().renewed(&session);
                 Flow::Continue

@@ -24,6 +24,8 @@ use super::subscribe::Replay;
 use super::trace;
 use crate::config::Config;
 use crate::connection::{Channel, Flow, Work};
+use crate::drain;
+use crate::limited::Limit;
 use crate::pace::Pace;
 
 /// One client's connection after CONNACK.
@@ -35,6 +37,8 @@ pub struct Mqtt {
     pub bridge: bool,
     pub fence: Option<Fence>,
     pub window: Window,
+    /// Deliveries wait because the window is full, which has been counted.
+    pub window_limits: bool,
     pub intake: Intake,
     /// Largest packet the client takes.
     pub frame_bytes_max: usize,
@@ -93,7 +97,7 @@ impl Mqtt {
 
     /// Ends the connection, telling an MQTT 5 client why (MQTT-4.13.1-1).
     pub fn end(&mut self, reason: Reason, what: &str, out: &mut Vec<u8>) -> Flow {
-        self.end_with(reason::code(reason), reason, what, out)
+        self.end_with(reason::goodbye(reason), reason, what, out)
     }
 
     /// Ends it for a packet that breaks the protocol.
@@ -110,6 +114,16 @@ impl Mqtt {
             let mut disconnect = Disconnect::new(code);
             disconnect.reason = Some(what).filter(|what| self.wants_reasons && !what.is_empty());
             encode::disconnect(out, &disconnect, self.version);
+        }
+        Flow::End
+    }
+
+    /// The node ends: an MQTT 5 client hears where else it may go, if there is a place.
+    fn sent_elsewhere(&mut self, out: &mut Vec<u8>) -> Flow {
+        self.ended = Some(Reason::ShuttingDown);
+        if self.version == Version::V5 {
+            let reference = self.config.drain.reference(self.session());
+            encode::disconnect(out, &drain::disconnect(reference.as_deref()), self.version);
         }
         Flow::End
     }
@@ -133,11 +147,10 @@ impl Mqtt {
         if session.outbox.heard(Bell::Recheck) {
             self.behind = true;
         }
-        let endings = [
-            (Bell::KeepAlive, Reason::KeepAlive),
-            (Bell::Shutdown, Reason::ShuttingDown),
-            (Bell::Overrun, Reason::Quota),
-        ];
+        if session.outbox.heard(Bell::Shutdown) {
+            return Some(self.sent_elsewhere(out));
+        }
+        let endings = [(Bell::KeepAlive, Reason::KeepAlive), (Bell::Overrun, Reason::Quota)];
         for (bell, reason) in endings {
             if session.outbox.heard(bell) {
                 return Some(self.end(reason, "", out));
@@ -248,6 +261,7 @@ impl Channel for Mqtt {
         }
         self.send_copies(out);
         self.load(cx);
+        self.note_window();
         Flow::Continue
     }
 
@@ -267,6 +281,17 @@ impl Channel for Mqtt {
 
     fn answer_bytes_max(&self) -> usize {
         self.config().answer_bytes_max
+    }
+
+    fn note_limit(&self, answers_wait: bool) -> bool {
+        let line_full = self.publisher.full_by();
+        if answers_wait {
+            Limit::AnswerBytes.count();
+        }
+        if let Some(limit) = line_full {
+            self.publisher.broker.limited(limit);
+        }
+        answers_wait || line_full.is_some()
     }
 
     fn pressed_by(&self) -> Option<Arc<Session>> {

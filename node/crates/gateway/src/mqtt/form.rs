@@ -34,6 +34,13 @@ impl Form for MqttForm {
     fn frame_len(&self, frames: &[u8]) -> usize {
         mqtt::frame_len(frames, mqtt::FRAME_BYTES_MAX).ok().flatten().unwrap_or(frames.len())
     }
+
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
+        match mqtt::decode(frame, self.0) {
+            Ok(mqtt::Packet::Publish(publish)) => Some(publish.topic),
+            _ => None,
+        }
+    }
 }
 
 /// Encodes a PUBLISH with the properties of a message.
@@ -98,4 +105,31 @@ pub fn encode_delivery(
     };
     let expiry = weir_broker::fanout::seconds_left(message);
     encode_with(out, packet, message.properties.as_deref(), expiry, version);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_tells_its_length_and_its_topic_in_both_forms() {
+        for form in [&MQTT_3, &MQTT_5] {
+            let payload = vec![0; 300];
+            let publish = Publish {
+                topic: "a/b",
+                payload: &payload,
+                qos: Qos::AtMostOnce,
+                retain: false,
+                expiry_seconds: Some(5),
+                properties: None,
+            };
+            let mut frames = Vec::new();
+            form.encode(&mut frames, &publish, Marks { retain: true, subscription_ids: &[7, 300] });
+            let length = frames.len();
+            form.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[] });
+            assert_eq!(form.frame_len(&frames), length);
+            assert_eq!(form.topic(&frames[..length]), Some("a/b"));
+            assert_eq!(form.topic(&[0xd0, 0]), None);
+        }
+    }
 }

@@ -15,8 +15,8 @@ use weir_broker::session::intake::Intake;
 use weir_broker::session::window::Window;
 use weir_broker::{Realm, Session, clock};
 use weir_model::topic::{is_bridge_state, is_reserved};
-use weir_model::{CLIENT_ID_BYTES_MAX, Message, Reason, Topic};
-use weir_net::{Stream, close_gracefully};
+use weir_model::{Message, Reason, Topic};
+use weir_net::{Stream, close_gracefully, limits};
 use weir_wire::mqtt::{self, Connack, Connect, ConnectError, ReasonCode, Version, encode};
 
 use super::alias::Outgoing;
@@ -25,6 +25,8 @@ use super::channel::Mqtt;
 use super::inbound::has_wildcard;
 use super::{Closer, Shared, audit, form, reason};
 use crate::connection::Connection;
+use crate::limited::Limit;
+use crate::listeners::count_refused;
 use crate::pace::Pace;
 
 /// What is known of a client before it says anything.
@@ -155,7 +157,7 @@ async fn open(
         what: error.what,
     })?;
     let refused = |reason, what| Refused { code: connack_code(reason), version: Some(connect.version), what };
-    check(&connect).map_err(|(reason, what)| refused(reason, what))?;
+    check(shared, &connect).map_err(|(reason, what)| refused(reason, what))?;
     let client_id: Arc<str> = match connect.client_id {
         "" => assigned_id(shared),
         given => Arc::from(given),
@@ -194,6 +196,7 @@ async fn open(
     })?;
     let closer = Closer::new(shared.broker.clone(), closing(&request, &opened));
     note_origin(&opened.session, before, peer.origin());
+    note_granted(shared, &connect, &request);
     let connack = connack(shared, &connect, &request, opened.present, proved.data.as_deref());
     let mut channel = channel(shared, &connect, &request, opened);
     channel.method = Method::of(&connect, credentials);
@@ -211,6 +214,7 @@ fn connack_code(reason: Reason) -> ReasonCode {
 /// Whether a CONNECT is looked at all: not while memory is short, nor from an address that guesses.
 fn admit(shared: &Shared, peer: &Peer) -> Result<(), (ReasonCode, &'static str)> {
     if shared.broker.pressure().stops_accepting() {
+        count_refused(limits::Refused::Pressure);
         return Err((ReasonCode::ServerBusy, "short of memory"));
     }
     let failures = shared.failures.admit(peer.address.ip());
@@ -247,10 +251,11 @@ async fn prove(
     }
 }
 
-/// What the standard asks of a CONNECT beyond its form.
-fn check(connect: &Connect<'_>) -> Result<(), (Reason, &'static str)> {
+/// What the standard and the configuration ask of a CONNECT beyond its form.
+fn check(shared: &Shared, connect: &Connect<'_>) -> Result<(), (Reason, &'static str)> {
     let empty = connect.client_id.is_empty();
-    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+    if connect.client_id.len() > shared.config.client_id_bytes_max {
+        Limit::ClientIdBytes.count();
         return Err((Reason::ClientId, "client identifier too long"));
     }
     match connect.version {
@@ -267,12 +272,26 @@ fn assigned_id(shared: &Shared) -> Arc<str> {
 }
 
 fn expiry(shared: &Shared, connect: &Connect<'_>) -> u32 {
-    let asked = match connect.version {
+    asked_expiry(connect).min(shared.broker.config().session_expiry_seconds_max)
+}
+
+/// For how many seconds a client wants its session kept; before MQTT 5 for ever, unless it wants it clean.
+fn asked_expiry(connect: &Connect<'_>) -> u32 {
+    match connect.version {
         Version::V5 => connect.session_expiry_seconds.unwrap_or(0),
         _ if connect.clean_start => 0,
         _ => u32::MAX,
-    };
-    asked.min(shared.broker.config().session_expiry_seconds_max)
+    }
+}
+
+/// Counts what a client gets less of than it asked for.
+fn note_granted(shared: &Shared, connect: &Connect<'_>, request: &Request) {
+    if request.expiry_seconds < asked_expiry(connect) {
+        shared.broker.limited(weir_broker::Limit::SessionExpiry);
+    }
+    if keep_alive(shared, connect) != connect.keep_alive {
+        Limit::KeepAlive.count();
+    }
 }
 
 /// The keep-alive that holds: what was asked, or the configured longest.
@@ -372,6 +391,7 @@ fn channel(shared: &Arc<Shared>, connect: &Connect<'_>, request: &Request, opene
         version: connect.version,
         bridge: connect.bridge,
         fence,
+        window_limits: false,
         window: Window::new(opened.queue.head.max(1), receive_max.min(inflight_max)),
         intake: Intake::resumed(opened.received),
         frame_bytes_max,

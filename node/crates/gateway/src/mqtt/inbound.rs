@@ -1,5 +1,6 @@
 //! What a client's packets mean.
 
+use weir_broker::Limit;
 use weir_broker::form::Publish;
 use weir_broker::publish::{Answering, Verdict};
 use weir_broker::session::intake::Arrival;
@@ -263,7 +264,11 @@ impl Mqtt {
             if self.expiry_was_zero && seconds > 0 {
                 return self.end(Reason::Protocol, "session expiry raised from 0 at DISCONNECT", out);
             }
-            self.expiry_seconds = seconds.min(self.publisher.broker.config().session_expiry_seconds_max);
+            let granted = self.publisher.broker.config().session_expiry_seconds_max;
+            if seconds > granted {
+                self.publisher.broker.limited(Limit::SessionExpiry);
+            }
+            self.expiry_seconds = seconds.min(granted);
         }
         // MQTT-3.14.4-3: only a normal disconnection forgets the will.
         self.has_will &= disconnect.code != ReasonCode::Success;

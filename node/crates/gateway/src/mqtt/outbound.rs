@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::Context;
 
+use weir_broker::Limit;
 use weir_broker::clock;
 use weir_broker::ledger::Loss;
 use weir_broker::outbox::{Claim, Live};
@@ -74,11 +75,11 @@ impl Mqtt {
         if let (false, Some(claim)) = (may, &live.claim) {
             return self.hand_back(live.delivery.message, claim.clone());
         }
+        if !may {
+            return self.deny(number, &live.delivery, live.is_stored(), false);
+        }
         self.publisher.tally.restored += u64::from(live.is_stored());
         let delivery = live.delivery;
-        if !may {
-            return self.give_up(number, &delivery, None, false, Loss::Denied);
-        }
         let held = live.claim.map(|claim| Box::new(Held { delivery: delivery.clone(), claim }));
         self.send_delivery(number, &delivery, held, false, out);
     }
@@ -128,6 +129,18 @@ impl Mqtt {
         broker.hand_on_claim(realm, session, message, claim);
     }
 
+    /// A delivery that this client may not have any more. From its own queue a shared one goes to another
+    /// member, unless it is of QoS 2 and may have been sent (MQTT-4.8.2-4); any other is given up.
+    fn deny(&mut self, number: u64, delivery: &weir_broker::store::Delivery, stored: bool, again: bool) {
+        let Publisher { broker, realm, session, .. } = &self.publisher;
+        let stays = delivery.qos == Qos::ExactlyOnce && again;
+        if stored && !stays && broker.hand_on_row(realm, session, number, delivery) {
+            return self.window.skip_to(number + 1);
+        }
+        self.publisher.tally.restored += u64::from(stored && !again);
+        self.give_up(number, delivery, None, again, Loss::Denied);
+    }
+
     /// A copy that will not be sent: its row goes.
     fn give_up(
         &mut self,
@@ -145,6 +158,21 @@ impl Mqtt {
             self.window.skip_to(number + 1);
             self.submit(SessionOp::Ack { fence, number });
         }
+    }
+
+    /// Counts, once until all has been sent, that deliveries wait because the window is full.
+    pub fn note_window(&mut self) {
+        if !self.window_limits && self.window.room() > 0 {
+            return;
+        }
+        let waits = self.behind
+            || self.loading.is_some()
+            || self.owed.as_ref().is_some_and(|owed| !owed.replays.is_empty())
+            || self.session().outbox.has_copies();
+        if waits && !self.window_limits {
+            self.publisher.broker.limited(Limit::Inflight);
+        }
+        self.window_limits = waits;
     }
 
     /// Starts reading the stored queue if it has more than was seen.
@@ -173,11 +201,12 @@ impl Mqtt {
             match row.state {
                 RowState::Waiting(delivery) => {
                     let again = row.number <= self.sent_before;
-                    self.publisher.tally.restored += u64::from(!again);
-                    match self.may_have(&delivery.message) {
-                        true => self.send_delivery(row.number, &delivery, None, again, out),
-                        false => self.give_up(row.number, &delivery, None, again, Loss::Denied),
+                    if !self.may_have(&delivery.message) {
+                        self.deny(row.number, &delivery, true, again);
+                        continue;
                     }
+                    self.publisher.tally.restored += u64::from(!again);
+                    self.send_delivery(row.number, &delivery, None, again, out);
                 }
                 RowState::Released => {
                     let packet_id = self.window.resume_released(row.number);

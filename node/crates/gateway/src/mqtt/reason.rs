@@ -32,3 +32,22 @@ pub fn code(reason: Reason) -> ReasonCode {
         Reason::Internal => ReasonCode::UnspecifiedError,
     }
 }
+
+/// The same for a DISCONNECT, which cannot say "unavailable": that belongs to CONNACK (MQTT 5, 3.14.2.1).
+pub fn goodbye(reason: Reason) -> ReasonCode {
+    match reason {
+        Reason::Unavailable => ReasonCode::ServerBusy,
+        other => code(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_away_is_no_disconnect_that_clients_cannot_read() {
+        assert_eq!(goodbye(Reason::Unavailable), ReasonCode::ServerBusy);
+        assert_eq!(goodbye(Reason::TakenOver), ReasonCode::SessionTakenOver);
+    }
+}

@@ -80,6 +80,12 @@ impl Mqtt {
                 });
                 failed = !submit(&broker, &session, ops.collect()).await;
             }
+            if !failed && !list.is_empty() {
+                failed = !broker.met_everywhere(&session).await;
+            }
+            if !failed && wanted.iter().any(|w| w.retained) {
+                failed = !broker.retained_is_current().await;
+            }
             if failed {
                 let filters = list.into_iter().map(|(filter, _)| filter);
                 let _ = broker.topics().unsubscribe(&realm, &session, filters).await;

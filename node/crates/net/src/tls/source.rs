@@ -107,15 +107,15 @@ fn content(bytes: Bytes, path: &Path) -> Result<Vec<u8>, Error> {
     bytes.map_err(|error| Error::Pem { path: path.to_owned(), source: pem::Error::Io(error) })
 }
 
-pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     certificates(path, &content(std::fs::read(path), path)?)
 }
 
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     private_key(path, &content(std::fs::read(path), path)?)
 }
 
-pub(super) fn read_roots(path: &Path) -> Result<RootCertStore, Error> {
+pub(crate) fn read_roots(path: &Path) -> Result<RootCertStore, Error> {
     roots(path, &content(std::fs::read(path), path)?)
 }
 

@@ -3,6 +3,7 @@
 mod closing;
 mod framing;
 mod http;
+mod peers;
 mod proxied;
 mod reload;
 mod server;

@@ -15,7 +15,8 @@ use crate::fault;
 use crate::row::Write;
 
 const MAGIC: [u8; 7] = *b"WEIRLOG";
-pub(crate) const LAYOUT: u8 = 1;
+/// 2: rows of layout 2 may stand in it. Segments of layout 1 are read, and gone on with.
+pub(crate) const LAYOUT: u8 = 2;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 24;
 
 /// Why a record was not appended.

@@ -29,7 +29,7 @@ pub fn raw_append_rate(
     let places = Places::within(dir);
     std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
     let _lock = Lock::take(&places.dir)?;
-    let config = Config { level, ..Config::default() };
+    let config = Config { level: level.into(), ..Config::default() };
     let opened = recover::open(&config, &places, &wall_clock())?;
     let (mut writer, _) = assemble(&config, &places, opened, None)?;
     let mut number = 0;

@@ -139,7 +139,7 @@ impl Contents {
         }
         let options = LogOptions {
             salt: marked.salt,
-            sync: config.level == Level::Fsynced,
+            sync: config.level.or(Level::Fsynced) == Level::Fsynced,
             segment_bytes_max: config.log_segment_bytes,
         };
         let segments = log::segments(&places.log).map_err(io_error("list", &places.log))?;

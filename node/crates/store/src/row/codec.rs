@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use weir_model::{Filter, Message, Position, Qos};
 
-use super::{Kind, Row};
+use super::{Kind, Row, layout1};
 use crate::Delivery;
 
-/// The layout of rows written now. Others are refused by name.
-pub(crate) const LAYOUT: u8 = 1;
+/// The layout of rows written now. Rows of the one before are read ([`layout1`]) and written anew when
+/// they change; others are refused by name.
+pub(crate) const LAYOUT: u8 = 2;
 
 const RELEASED: u8 = 0;
 const INLINE: u8 = 1;
@@ -20,7 +21,7 @@ const SHARED: u8 = 2;
 /// Why bytes are no row.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("layout {found} is not known, only {LAYOUT} is")]
+    #[error("layout {found} is not known, only those up to {LAYOUT} are")]
     Layout { found: u8 },
     #[error("kind {kind} is not known")]
     Kind { kind: u8 },
@@ -75,10 +76,13 @@ pub(crate) fn decode(
     body: &mut dyn FnMut(u64) -> Option<Arc<Message>>,
 ) -> Result<Row, DecodeError> {
     let (layout, bytes) = bytes.split_first().ok_or(DecodeError::Short)?;
-    if *layout != LAYOUT {
-        return Err(DecodeError::Layout { found: *layout });
-    }
     let kind = *key.first().ok_or(DecodeError::Short)?;
+    match *layout {
+        LAYOUT => {}
+        layout1::LAYOUT if layout1::differs(kind) => return layout1::decode(key, bytes),
+        layout1::LAYOUT => {}
+        found => return Err(DecodeError::Layout { found }),
+    }
     Ok(match kind {
         k if k == Kind::Applied as u8 => Row::Applied(get(bytes)?),
         k if k == Kind::Meta as u8 => Row::Meta(get(bytes)?),
@@ -148,7 +152,7 @@ fn put<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "a row that postcard cannot write");
 }
 
-fn get<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+pub(super) fn get<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     Ok(postcard::from_bytes(bytes)?)
 }
 

@@ -1,11 +1,14 @@
 //! Whether a step may happen at all: decided before any of its ops leaves a trace.
 
+use std::sync::Arc;
+
 use weir_model::UnixMillis;
 
 use super::queue::Slot;
+use super::session::Session;
 use super::{Batch, State};
 use crate::config::QueueFull;
-use crate::{Enqueue, Fence, Open, Refusal, SessionKey, SessionKind, SessionOp, Will};
+use crate::{Enqueue, Fence, Owner, Refusal, SessionKey, SessionKind, SessionOp, Will};
 
 /// What the ops of a step before the one in hand will have changed.
 struct Ahead {
@@ -40,7 +43,7 @@ impl State {
         match op {
             SessionOp::Open(open) => {
                 ahead.changed_hands = true;
-                self.check_owner(key, open, now)
+                self.check_owner(key, open.owner.as_ref(), now)
             }
             SessionOp::Enqueue(enqueue) => self.check_room(key, enqueue, ahead),
             SessionOp::GroupAck { number } => {
@@ -58,6 +61,10 @@ impl State {
             | SessionOp::Release { fence, .. }
             | SessionOp::ClearWill { fence }
             | SessionOp::Detach { fence, .. } => self.check_fence(key, *fence, ahead),
+            SessionOp::Renew { fence, owner } => {
+                self.check_fence(key, *fence, ahead)?;
+                self.check_owner(key, Some(owner), now)
+            }
             SessionOp::End { generation, fence } => {
                 let session = self.session(key).filter(|session| session.generation == *generation);
                 if session.is_some_and(|session| fence.is_some_and(|fence| fence != session.fence)) {
@@ -77,11 +84,15 @@ impl State {
         }
     }
 
-    fn check_owner(&self, key: &SessionKey, open: &Open, now: UnixMillis) -> Result<(), Refusal> {
+    fn check_owner(
+        &self,
+        key: &SessionKey,
+        owner: Option<&Arc<Owner>>,
+        now: UnixMillis,
+    ) -> Result<(), Refusal> {
+        let is_other = |session: &Session| Owner::user_id(session.owner.as_ref()) != Owner::user_id(owner);
         match self.session(key) {
-            Some(session) if session.user_id != open.user_id && !session.has_expired(now) => {
-                Err(Refusal::NotOwner)
-            }
+            Some(session) if is_other(session) && !session.has_expired(now) => Err(Refusal::NotOwner),
             _ => Ok(()),
         }
     }
@@ -141,7 +152,8 @@ impl State {
 fn grows(op: &SessionOp) -> bool {
     match op {
         SessionOp::Open(open) => open.persistent || open.will.is_some(),
-        SessionOp::Subscribe { .. } | SessionOp::Enqueue(_) | SessionOp::Receive { .. } => true,
+        SessionOp::Subscribe { .. } | SessionOp::Enqueue(_) => true,
+        SessionOp::Receive { .. } | SessionOp::Renew { .. } => true,
         _ => false,
     }
 }

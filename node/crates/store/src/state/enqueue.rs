@@ -7,7 +7,7 @@ use super::{Batch, Effects, Slot, State, USES_RESERVE};
 use crate::canary;
 use crate::config::QueueFull;
 use crate::row::{Kind, Row, Seen, SessionRow, id_key, number_key, text_key};
-use crate::{Delivery, Enqueue, Outcome, SessionKey, SessionKind, SubscriptionOptions};
+use crate::{Delivery, Enqueue, Outcome, SessionChange, SessionKey, SessionKind, SubscriptionOptions};
 
 impl State {
     pub(super) fn subscribe(
@@ -19,20 +19,22 @@ impl State {
     ) -> Outcome {
         let Some(session) = self.session_mut(key) else { return Outcome::Gone };
         let (generation, recorded) = (session.generation, session.recorded);
-        let row_key = || text_key(Kind::Subscription, generation, filter.as_str());
+        let row_key = text_key(Kind::Subscription, generation, filter.as_str());
         match options {
             Some(options) => {
+                session.kept_mut().subscriptions.insert(filter.clone(), options);
                 if recorded {
-                    out.put(row_key(), Row::Subscription(options));
+                    out.put(row_key, Row::Subscription(options));
                 }
-                session.kept_mut().subscriptions.insert(filter, options);
+                self.tell(key, out, || SessionChange::Subscribed { generation, filter, options });
             }
-            None => {
-                let known = session.kept_mut().subscriptions.remove(&filter).is_some();
-                if known && recorded {
-                    out.delete(row_key());
+            None if session.kept_mut().subscriptions.remove(&filter).is_some() => {
+                if recorded {
+                    out.delete(row_key);
                 }
+                self.tell(key, out, || SessionChange::Unsubscribed { generation, filter });
             }
+            None => {}
         }
         Outcome::Done
     }
@@ -127,7 +129,7 @@ impl State {
         let row = SessionRow {
             generation: self.next_number(),
             fence: 0,
-            user_id: None,
+            owner: None,
             persistent: true,
             expiry_seconds: u32::MAX,
             will: None,

@@ -100,6 +100,7 @@ impl Loader {
                     generation: row.generation,
                     id: row.id,
                     message: row.message.clone(),
+                    owner: row.owner.clone(),
                 };
                 self.state.families.entry(row.key.clone()).or_default().owed.push(owed);
             }
@@ -195,17 +196,18 @@ impl State {
     }
 }
 
-fn restored(key: &SessionKey, family: &Family) -> Restored {
+pub(super) fn restored(key: &SessionKey, family: &Family) -> Restored {
     let outbox = family.owed.iter().map(Owed::entry).collect();
     let Some(session) = &family.session else {
         return Restored {
             key: key.clone(),
             fence: crate::Fence { generation: 0, fence: 0 },
-            user_id: None,
+            owner: None,
             persistent: false,
             subscriptions: Vec::new(),
             queue: crate::QueueEnds { head: 1, ..Default::default() },
             detached_at: Some(UnixMillis::default()),
+            home: None,
             expiry_seconds: 0,
             has_will: false,
             will_delay_seconds: 0,
@@ -219,13 +221,14 @@ fn restored(key: &SessionKey, family: &Family) -> Restored {
     Restored {
         key: key.clone(),
         fence: session.fence(),
-        user_id: session.user_id.clone(),
+        owner: session.owner.clone(),
         persistent: session.persistent,
         subscriptions: kept
             .map(|kept| kept.subscriptions.iter().map(|(f, o)| (f.clone(), *o)).collect())
             .unwrap_or_default(),
         queue: kept.map_or(&empty, |kept| &kept.queue).ends(session.sent()),
         detached_at: if is_group { Some(UnixMillis::default()) } else { detached_at },
+        home: (session.home != 0).then_some(session.home),
         expiry_seconds: session.expiry_seconds,
         has_will: session.will.is_some(),
         will_delay_seconds: session.will.as_ref().map_or(0, |will| will.delay_seconds),

@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::{Message, MessageId};
 
 use super::session::{Owed, Session};
-use super::{Effects, Slot, State, Timer};
+use super::{Batch, Effects, Slot, State, Timer};
 use crate::row::{Detached, Kind, OutboxRow, Row, SessionRow, id_key, number_key, session_key, text_key};
-use crate::{Detach, Open, Opened, OutboxEntry, Outcome, QueueEnds, SessionKey, SessionKind};
+use crate::{
+    Detach, Open, Opened, OutboxEntry, Outcome, Owner, QueueEnds, SessionChange, SessionKey, SessionKind,
+};
 
 impl State {
     /// MQTT-3.1.2-4, MQTT-3.1.2-5, MQTT-3.1.3.2.2: resume or make anew. An expired session, and one
     /// that was to end with its connection, is not resumed.
-    pub(super) fn open(
-        &mut self,
-        key: &SessionKey,
-        open: Open,
-        now: UnixMillis,
-        out: &mut Effects,
-    ) -> Outcome {
+    pub(super) fn open(&mut self, key: &SessionKey, open: Open, batch: &Batch, out: &mut Effects) -> Outcome {
+        let now = batch.wall;
         let old = self
             .session(key)
             .map(|s| (s.generation, s.persistent && !s.has_expired(now), s.will_is_due(now)));
@@ -27,7 +24,7 @@ impl State {
         if let Some((generation, resumable, will_is_due)) = old {
             present = resumable && !open.clean_start;
             if !present || will_is_due {
-                fired = self.fire_will(key, generation, now, out);
+                fired = self.fire_will(key, generation, batch, out);
             }
             if !present {
                 self.end(key, generation, out);
@@ -39,6 +36,8 @@ impl State {
         } else {
             self.make(key, fence, open, out)
         }
+        self.set_home(key, batch.node);
+        self.tell_opened(key, present, out);
         self.opened(key, present, fired)
     }
 
@@ -47,7 +46,7 @@ impl State {
         let row = SessionRow {
             generation: self.next_number(),
             fence,
-            user_id: open.user_id,
+            owner: open.owner,
             persistent: open.persistent,
             expiry_seconds: open.expiry_seconds,
             will: open.will,
@@ -61,6 +60,7 @@ impl State {
         self.stop_timers(key);
         if let Some(session) = self.session_mut(key) {
             session.fence = fence;
+            session.owner = open.owner;
             session.persistent = open.persistent;
             session.expiry_seconds = open.expiry_seconds;
             session.will = open.will.map(Box::new);
@@ -97,8 +97,11 @@ impl State {
         let will_at = detach.will_at.filter(|_| session.will.is_some());
         let Detach { at, sent, expires_at, .. } = detach;
         session.detached = Some(Box::new(Detached { at, sent, expires_at, will_at }));
+        let fence = session.fence();
         self.start_timers(key);
         self.write_session(key, out);
+        self.set_home(key, 0);
+        self.tell(key, out, || SessionChange::Detached { fence });
         Outcome::Done
     }
 
@@ -111,16 +114,26 @@ impl State {
         Outcome::Done
     }
 
+    pub(super) fn renew(&mut self, key: &SessionKey, owner: Arc<Owner>, out: &mut Effects) -> Outcome {
+        if let Some(session) = self.session_mut(key) {
+            session.owner = Some(owner);
+            self.write_session(key, out);
+            self.tell_opened(key, true, out);
+        }
+        Outcome::Done
+    }
+
     /// Moves the will to the outbox; when that was done before, finds it there.
     pub(super) fn fire_will(
         &mut self,
         key: &SessionKey,
         generation: u64,
-        now: UnixMillis,
+        batch: &Batch,
         out: &mut Effects,
     ) -> Option<OutboxEntry> {
         let of_generation = |session: &&mut Session| session.generation == generation;
-        let Some(will) = self.session_mut(key).filter(of_generation).and_then(|s| s.will.take()) else {
+        let taken = self.session_mut(key).filter(of_generation);
+        let Some((will, owner)) = taken.and_then(|s| Some((s.will.take()?, s.owner.clone()))) else {
             let owed = &self.families.get(key)?.owed;
             return owed.iter().rev().find(|owed| owed.generation == generation).map(Owed::entry);
         };
@@ -130,14 +143,16 @@ impl State {
         let id = MessageId::outbox(self.meta.epoch, entry);
         let mut message = will.message;
         if let Some(seconds) = will.expiry_seconds {
-            let expires_at = Some(now.after(Duration::from_secs(u64::from(seconds))));
+            let expires_at = Some(batch.wall.after(Duration::from_secs(u64::from(seconds))));
             message = Arc::new(Message { expires_at, ..Message::clone(&message) });
         }
-        let row = OutboxRow { key: key.clone(), generation, id, message: message.clone() };
+        let row =
+            OutboxRow { key: key.clone(), generation, id, message: message.clone(), owner: owner.clone() };
         out.fresh(id_key(Kind::Outbox, entry), Row::Outbox(Box::new(row)));
-        let owed = Owed { entry, generation, id, message };
+        let owed = Owed { entry, generation, id, message, owner };
         let answer = owed.entry();
         self.families.entry(key.clone()).or_default().owed.push(owed);
+        self.note_owing(key, entry, batch.wall);
         Some(answer)
     }
 
@@ -147,6 +162,7 @@ impl State {
             family.owed.retain(|owed| owed.entry != entry);
             if family.owed.len() < before {
                 out.delete(id_key(Kind::Outbox, entry));
+                self.forget_owing(entry);
             }
         }
         Outcome::Done
@@ -188,6 +204,8 @@ impl State {
             out.delete(id_key(Kind::Ends, generation));
             out.delete(session_key(key));
         }
+        self.note_home(key, session.home, 0);
+        self.tell(key, out, || SessionChange::Ended { generation });
         Outcome::Done
     }
 

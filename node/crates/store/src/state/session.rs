@@ -8,7 +8,7 @@ use weir_model::{Filter, Message, MessageId, UnixMillis};
 use super::queue::Queue;
 use super::window::Window;
 use crate::row::{Detached, SessionRow};
-use crate::{Fence, OutboxEntry, SubscriptionOptions, Will};
+use crate::{Fence, Incarnation, OutboxEntry, Owner, SubscriptionOptions, Will};
 
 /// What stands under one [`crate::SessionKey`]: the living session, and what ended ones still owe.
 #[derive(Debug, Default)]
@@ -24,11 +24,13 @@ pub(crate) struct Owed {
     pub generation: u64,
     pub id: MessageId,
     pub message: Arc<Message>,
+    pub owner: Option<Arc<Owner>>,
 }
 
 impl Owed {
     pub fn entry(&self) -> OutboxEntry {
-        OutboxEntry { entry: self.entry, id: self.id, message: self.message.clone() }
+        let Owed { entry, id, message, owner, .. } = self;
+        OutboxEntry { entry: *entry, id: *id, message: message.clone(), owner: owner.clone() }
     }
 }
 
@@ -36,13 +38,15 @@ impl Owed {
 pub(crate) struct Session {
     pub generation: u64,
     pub fence: u64,
-    pub user_id: Option<Arc<str>>,
+    pub owner: Option<Arc<Owner>>,
     pub persistent: bool,
     pub expiry_seconds: u32,
     /// Whether its rows are written. One that is neither persistent nor has a will lives here only.
     pub recorded: bool,
     pub will: Option<Box<Will>>,
     pub detached: Option<Box<Detached>>,
+    /// The node whose connection has it; 0 = detached, or the store is not shared.
+    pub home: Incarnation,
     kept: Option<Box<Kept>>,
 }
 
@@ -67,12 +71,13 @@ impl Session {
         Session {
             generation: row.generation,
             fence: row.fence,
-            user_id: row.user_id,
+            owner: row.owner,
             persistent: row.persistent,
             expiry_seconds: row.expiry_seconds,
             recorded,
             will: row.will.map(Box::new),
             detached: row.detached.map(Box::new),
+            home: 0,
             kept: None,
         }
     }
@@ -81,7 +86,7 @@ impl Session {
         SessionRow {
             generation: self.generation,
             fence: self.fence,
-            user_id: self.user_id.clone(),
+            owner: self.owner.clone(),
             persistent: self.persistent,
             expiry_seconds: self.expiry_seconds,
             will: self.will.as_deref().cloned(),

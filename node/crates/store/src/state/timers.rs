@@ -6,7 +6,7 @@ use weir_model::UnixMillis;
 
 use crate::SessionKey;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     Will(SessionKey),
     Expiry(SessionKey),

@@ -71,7 +71,7 @@ pub fn a_refused_step_does_nothing_at_all(make: Make) {
 
 pub fn a_session_belongs_to_its_user(make: Make) {
     let store = make();
-    let of = |user: Option<&str>| Open { user_id: user.map(Into::into), ..resuming() };
+    let of = |user: Option<&str>| Open { owner: user.map(|name| owner(Some(name))), ..resuming() };
     let (named, anonymous) = (client("named"), client("anonymous"));
     open(&*store, &named, of(Some("u")));
     open(&*store, &anonymous, of(None));
@@ -82,6 +82,28 @@ pub fn a_session_belongs_to_its_user(make: Make) {
     }
     assert!(open(&*store, &named, of(Some("u"))).present);
     assert!(open(&*store, &anonymous, of(None)).present);
+}
+
+pub fn a_session_s_owner_is_as_its_last_connection_gave_it(make: Make) {
+    let store = make();
+    let key = client("a");
+    let of = |roles: &[&str]| {
+        let roles = roles.iter().copied().map(Into::into).collect();
+        let principal = Principal { roles, ..Principal::clone(&owner(Some("u")).principal) };
+        Arc::new(Owner { principal: Arc::new(principal), grant: Some(Grant::Token { key: 3 }) })
+    };
+    let kept = || restore(&*store).1[0].owner.clone();
+    open(&*store, &key, Open { owner: Some(owner(Some("u"))), ..resuming() });
+    let opened = open(&*store, &key, Open { owner: Some(of(&["one"])), ..resuming() });
+    assert!(opened.present);
+    assert_eq!(kept(), Some(of(&["one"])));
+    let renew = |fence, owner| ask_one(&*store, &key, SessionOp::Renew { fence, owner });
+    let old = Fence { fence: opened.fence.fence - 1, ..opened.fence };
+    assert_eq!(renew(old, of(&["two"])), Err(Refusal::Fenced));
+    assert_eq!(renew(opened.fence, owner(Some("v"))), Err(Refusal::NotOwner));
+    assert_eq!(kept(), Some(of(&["one"])));
+    assert_eq!(renew(opened.fence, of(&["two"])), Ok(Outcome::Done));
+    assert_eq!(kept(), Some(of(&["two"])));
 }
 
 pub fn a_clean_start_begins_with_nothing(make: Make) {
@@ -161,7 +183,7 @@ pub fn rows_may_have_been_sent_as_far_as_the_detach_said(make: Make) {
 pub fn a_restored_session_says_what_it_is(make: Make) {
     let store = make();
     let (kept, owing) = (client("kept"), client("owing"));
-    let asked = Open { user_id: Some("u".into()), will: Some(will("w", 9)), ..resuming() };
+    let asked = Open { owner: Some(owner(Some("u"))), will: Some(will("w", 9)), ..resuming() };
     let fence = open(&*store, &kept, asked).fence;
     let options = SubscriptionOptions::default();
     ask_one(&*store, &kept, SessionOp::Subscribe { fence, filter: filter("f"), options }).unwrap();
@@ -172,7 +194,8 @@ pub fn a_restored_session_says_what_it_is(make: Make) {
     let (_, found) = restore(&*store);
     assert_eq!(found.iter().map(|r| &r.key).collect::<Vec<_>>(), [&kept, &owing]);
     let session = &found[0];
-    assert_eq!((session.fence, session.user_id.as_deref(), session.persistent), (fence, Some("u"), true));
+    assert_eq!((session.fence, session.persistent), (fence, true));
+    assert_eq!(session.owner, Some(owner(Some("u"))));
     assert_eq!(session.subscriptions, [(filter("f"), options)]);
     assert_eq!(
         (session.detached_at, session.has_will, session.will_delay_seconds),

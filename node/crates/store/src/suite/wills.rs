@@ -16,10 +16,11 @@ fn fired(outcome: Result<Outcome, Refusal>) -> Option<crate::OutboxEntry> {
 pub fn a_will_fires_once_under_one_id(make: Make) {
     let store = make();
     let key = client("a");
-    let generation = open(&*store, &key, with_will("w", 0)).fence.generation;
+    let asked = Open { owner: Some(owner(Some("u"))), ..with_will("w", 0) };
+    let generation = open(&*store, &key, asked).fence.generation;
     let fire = || fired(ask_one(&*store, &key, SessionOp::FireWill { generation }));
     let entry = fire().expect("a will");
-    assert_eq!(entry.message, will("w", 0).message);
+    assert_eq!((&entry.message, &entry.owner), (&will("w", 0).message, &Some(owner(Some("u")))));
     assert_eq!(fire(), Some(entry.clone()), "a repeat is answered with the same entry");
     for _ in 0..2 {
         let done = SessionOp::OutboxDone { entry: entry.entry };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_model::Position;
 use weir_store::suite::{
-    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, restore, resuming,
+    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, owner, restore, resuming,
     retain, rows, step, will,
 };
 use weir_store::{
@@ -65,7 +65,7 @@ impl Story {
     pub const CHAPTERS: usize = 14;
 
     pub fn begin(store: &dyn Store) -> Story {
-        let of_a = Open { user_id: Some("u".into()), will: Some(will("will of a", 5)), ..resuming() };
+        let of_a = Open { owner: Some(owner(Some("u"))), will: Some(will("will of a", 5)), ..resuming() };
         let a = open(store, &client("a"), of_a).fence;
         let b = open(store, &client("b"), Open { will: Some(will("will of b", 0)), ..resuming() }).fence;
         Story { a, b, owed: None }

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod full;
 mod kill;
+mod layout;
 mod limits;
 mod reopen;
 mod same;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use weir_model::MessageId;
 use weir_store::suite::{
-    ask, ask_one, client, delivery, detach, due, enqueue, enqueue_with, group, message, restore, resuming,
+    ask, ask_one, client, delivery, detach, due, enqueue, enqueue_with, group, message, owner, restore, resuming,
     retain, texts, will,
 };
 use weir_store::{
@@ -128,8 +128,8 @@ impl Side {
         match act {
             Act::Open { who, clean, persistent, will: has_will, user } => {
                 let will = (*has_will || !persistent).then(|| will(&format!("w{turn}"), 3));
-                let user_id = user.then(|| "somebody".into());
-                let open = Open { clean_start: *clean, persistent: *persistent, will, user_id, ..resuming() };
+                let owner = user.then(|| owner(Some("somebody")));
+                let open = Open { clean_start: *clean, persistent: *persistent, will, owner, ..resuming() };
                 (*who, SessionOp::Open(open))
             }
             Act::Subscribe { who, filter: n } => {
@@ -176,7 +176,7 @@ impl Side {
             seen += &format!(
                 "{:?} {:?} {} {:?} {:?} {:?} {} {owed:?} {:?}\n",
                 session.key,
-                session.user_id,
+                session.owner,
                 session.persistent,
                 session.subscriptions,
                 session.queue,
@@ -197,6 +197,7 @@ impl Side {
                 Due::Will { key, .. } => format!("will {key:?}\n"),
                 Due::Expiry { key, .. } => format!("expiry {key:?}\n"),
                 Due::Delayed { entry, .. } => format!("{:?}\n", entry.message),
+                other => panic!("not of a store of one node: {other:?}"),
             };
         }
         seen

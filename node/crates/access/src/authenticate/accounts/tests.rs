@@ -118,6 +118,26 @@ async fn sessions_end_when_the_password_or_the_roles_change_or_the_account_goes(
     assert_eq!(before.still_holds(&Grant::Anonymous), None);
 }
 
+#[tokio::test]
+async fn somebody_who_is_away_has_the_roles_the_file_gives_now_whatever_the_password_is() {
+    let hash = cheap_argon2("apple");
+    let before = accounts(&account("ann", &hash, "roles = [\"a\"]"));
+    let identity = asked(&before, "ann", "apple").await.unwrap().unwrap();
+    let now = |text: String| accounts(&text).now(&identity).expect("it is an account's");
+    assert_eq!(
+        now(account("ann", &cheap_argon2("pear"), "roles = [\"a\"]")),
+        Some(identity.principal.clone())
+    );
+    let other = now(account("ann", &hash, "roles = [\"b\"]")).expect("somebody");
+    assert_eq!(other.roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        (&other.user_id, &other.client_id),
+        (&identity.principal.user_id, &identity.principal.client_id)
+    );
+    assert_eq!(now(account("bob", &hash, "")), None);
+    assert!(before.now(&Identity { grant: Grant::Anonymous, ..identity.clone() }).is_none());
+}
+
 #[test]
 fn what_is_wrong_in_a_file_is_said_with_its_line() {
     let good = account("ann", &cheap_argon2("apple"), "");

@@ -1,0 +1,16 @@
+//! What brokers promise that share a store and are linked, all in one process.
+
+mod barriers;
+mod bed;
+mod client;
+mod cuts;
+mod interest;
+mod live;
+mod orphans;
+mod queues;
+mod retained;
+mod shared;
+mod source;
+mod takeover;
+mod walk;
+mod watched;

@@ -1,0 +1,9 @@
+//! Links between endpoints of one process, over real QUIC.
+
+mod barriers;
+mod interest;
+mod members;
+mod messages;
+mod refusals;
+mod speed;
+mod testbed;

@@ -1,0 +1,27 @@
+//! The store on Redis, shared by all nodes of a cluster.
+
+mod account;
+mod config;
+mod decode;
+mod due;
+mod encode;
+mod errors;
+mod lane;
+mod layout;
+mod lease;
+mod level;
+mod library;
+mod mirror;
+mod read;
+mod servers;
+mod shard;
+mod store;
+mod submit;
+mod text;
+
+pub use config::{Password, RedisConfig};
+pub use lease::EnrolError;
+pub use level::{Unconfirmed, Wait};
+pub use servers::{Away, ConnectError, Connection, Servers};
+pub use shard::Shard;
+pub use store::{RedisOpenError, RedisStore};

@@ -1,0 +1,307 @@
+//! A lane: the one way into a shard. It makes batches of what is submitted, keeps some in flight, and sees each
+//! through to its answer, whatever happens to the connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::FuturesOrdered;
+use metrics::counter;
+use tracing::warn;
+
+use super::decode::answers;
+use super::encode::Steps;
+use super::errors::Policy;
+use super::library;
+use super::servers::Connection;
+use super::shard::Shard;
+use super::store::Context;
+use super::submit::Work;
+use crate::{Answer, Outcome, Refusal, Step, TopicOp};
+
+mod call;
+mod command;
+mod intake;
+
+use call::{Failure, Reply, call};
+use command::command;
+pub(super) use intake::Intake;
+
+/// Batches that may be unanswered; the library keeps as many answers.
+const WINDOW: usize = 4;
+
+/// Ops in one batch: a server does nothing else while it runs.
+const OPS_MAX: usize = 500;
+
+/// Works in line above which a batch is sent although others are in flight. Below, it waits and grows.
+const EAGER: usize = 64;
+
+/// Where steps for one shard go.
+pub(super) struct Lane {
+    pub shard: Shard,
+    pub intake: Intake,
+}
+
+impl Lane {
+    pub fn new(shard: Shard) -> Arc<Lane> {
+        Arc::new(Lane { shard, intake: Intake::default() })
+    }
+
+    /// Runs until the intake is closed and everything is answered.
+    pub async fn run(self: Arc<Lane>, context: Arc<Context>) {
+        let epoch = context.accounts.epoch(self.shard);
+        let mut runner = Runner {
+            lane: self,
+            context,
+            sent: VecDeque::new(),
+            calls: FuturesOrdered::new(),
+            connection: None,
+            newest: 0,
+            last: 0,
+            epoch,
+            failing_since: None,
+            pause: Duration::ZERO,
+        };
+        while runner.turn().await {}
+    }
+}
+
+/// Steps that are applied together.
+struct Batch {
+    number: u64,
+    works: Vec<Work>,
+    /// The packed steps, kept until they are answered.
+    packed: Vec<u8>,
+    /// Only what frees memory.
+    free: bool,
+    born: Instant,
+    /// Whether an attempt ended without saying that it did nothing.
+    may_be_done: bool,
+}
+
+struct Runner {
+    lane: Arc<Lane>,
+    context: Arc<Context>,
+    /// Sent and not answered, in order; as many as there are calls.
+    sent: VecDeque<Batch>,
+    calls: FuturesOrdered<BoxFuture<'static, Result<Reply, Failure>>>,
+    connection: Option<Connection>,
+    /// The newest number given.
+    newest: u64,
+    /// The newest number known to be applied.
+    last: u64,
+    epoch: u64,
+    failing_since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Runner {
+    /// False when there is nothing left to do.
+    async fn turn(&mut self) -> bool {
+        let lane = self.lane.clone();
+        while self.sent.len() < WINDOW && (self.sent.is_empty() || lane.intake.len() >= EAGER) {
+            let works = lane.intake.take(OPS_MAX, self.context.batch_bytes_max);
+            if works.is_empty() {
+                break;
+            }
+            self.add(works).await;
+        }
+        if self.sent.is_empty() {
+            if lane.intake.is_drained() {
+                return false;
+            }
+            lane.intake.rung().await;
+            return true;
+        }
+        tokio::select! {
+            biased;
+            Some(answer) = self.calls.next() => self.settle(answer).await,
+            () = lane.intake.rung(), if self.sent.len() < WINDOW && lane.intake.len() < EAGER => {}
+        }
+        true
+    }
+
+    async fn add(&mut self, works: Vec<Work>) {
+        let mut steps = Steps::default();
+        works.iter().flat_map(Work::steps).for_each(|step| steps.add(step));
+        self.newest += 1;
+        let born = works.first().map_or_else(Instant::now, |work| work.born);
+        let free = self.context.servers.is_memory_high(self.lane.shard);
+        let packed = steps.into_bytes();
+        self.sent.push_back(Batch { number: self.newest, works, packed, free, born, may_be_done: false });
+        self.send(self.sent.len() - 1).await;
+    }
+
+    /// Starts the call of one of the batches; those before it are under way.
+    async fn send(&mut self, index: usize) {
+        if self.connection.is_none() {
+            match self.context.servers.commands(self.lane.shard).await {
+                Ok(connection) => self.connection = Some(connection),
+                Err(away) => return self.calls.push_back(ready(Err(away.into())).boxed()),
+            }
+        }
+        let Some(connection) = self.connection.clone() else { return };
+        let before = index.checked_sub(1).map_or(self.last, |before| self.sent[before].number);
+        let batch = &self.sent[index];
+        let command = command(&self.context, self.lane.shard, batch, before, self.epoch);
+        let prefix = self.context.layout.prefix.clone();
+        self.calls.push_back(call(connection, command, prefix, self.lane.shard).boxed());
+    }
+
+    async fn settle(&mut self, answer: Result<Reply, Failure>) {
+        match answer {
+            Ok(reply) => self.answered(reply),
+            Err(failure) => self.recover(failure).await,
+        }
+    }
+
+    fn answered(&mut self, reply: Reply) {
+        let Some(batch) = self.sent.pop_front() else { return };
+        self.last = batch.number;
+        self.epoch = reply.row.epoch;
+        self.failing_since = None;
+        self.pause = Duration::ZERO;
+        if reply.repeated {
+            counter!("weir_store_redis_batches_repeated_total").increment(1);
+        }
+        let steps = batch.works.iter().flat_map(Work::steps);
+        let answers = answers(steps, &reply.answers);
+        let account = self.context.accounts.note(self.lane.shard, reply.row);
+        let records = batch.works.iter().map(|work| work.steps().count()).sum();
+        self.context.counters.committed(records, batch.born.elapsed(), account);
+        match answers {
+            Ok(answers) => self.hand_out(batch, answers),
+            Err(error) => {
+                warn!(shard = %self.lane.shard, %error, "redis_answer_garbled");
+                Failure::from(error).kind().count();
+                self.refuse(batch, Refusal::Unknown);
+            }
+        }
+    }
+
+    fn hand_out(&self, batch: Batch, answers: Answer) {
+        let mut answers = answers.into_iter();
+        for work in batch.works {
+            let own: Answer = work.steps().zip(&mut answers).map(|(_, answer)| answer).collect();
+            for (step, answer) in work.steps().zip(&own) {
+                match answer {
+                    Ok(outcomes) => self.tell_mirror(step, outcomes),
+                    Err(refusal) => self.context.counters.refused(*refusal, 1),
+                }
+            }
+            work.answer(own);
+        }
+    }
+
+    /// What this node retained its mirror hears before the answer leaves.
+    fn tell_mirror(&self, step: &Step, outcomes: &[Outcome]) {
+        if let Step::Topic { realm, topic, op: TopicOp::Retain { message } } = step
+            && let [Outcome::Retained(position)] = outcomes
+        {
+            self.context.feed.rows().retained(realm, topic, *position, message.as_ref());
+        }
+    }
+
+    fn refuse(&self, batch: Batch, refusal: Refusal) {
+        for work in batch.works {
+            self.context.counters.refused(refusal, work.steps().count());
+            work.refuse(refusal);
+        }
+    }
+
+    /// The oldest batch has failed; those behind it have been refused for that, or their answers are lost, too. All
+    /// are sent again, in order.
+    async fn recover(&mut self, failure: Failure) {
+        let mut failures = vec![failure];
+        while let Some(answer) = self.calls.next().await {
+            failures.extend(answer.err());
+        }
+        for (batch, failure) in self.sent.iter_mut().zip(&failures) {
+            batch.may_be_done |= failure.may_be_done();
+        }
+        for failure in &failures {
+            self.note(failure);
+        }
+        self.follow(&failures[0]).await;
+        for index in 0..self.sent.len() {
+            self.send(index).await;
+        }
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        failure.kind().count();
+        if let (Failure::Redis(error), Some(connection)) = (failure, &self.connection) {
+            self.context.servers.lost(connection, error);
+        }
+    }
+
+    async fn follow(&mut self, failure: &Failure) {
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        match failure.kind().policy() {
+            Policy::Load => {
+                if let Some(connection) = &mut self.connection
+                    && let Err(error) = library::load(connection).await
+                {
+                    self.note(&error.into());
+                    self.wait(failing_since).await;
+                }
+            }
+            Policy::Free => {
+                if let Some(batch) = self.sent.front_mut() {
+                    batch.free = true;
+                }
+            }
+            Policy::Chain => self.chain(failure),
+            Policy::Adopt => self.epoch = failure.told().unwrap_or(0),
+            Policy::Again | Policy::AskAgain => {
+                self.connection = None;
+                self.wait(failing_since).await;
+            }
+            Policy::GiveUp => {
+                warn!(shard = %self.lane.shard, error = %failure, "redis_batch_failed");
+                self.give_up();
+            }
+        }
+    }
+
+    /// The shard names another batch as its last one.
+    fn chain(&mut self, failure: &Failure) {
+        let told = failure.told().unwrap_or(0);
+        if told < self.last {
+            counter!("weir_store_redis_batches_lost_total").increment(self.last - told);
+            warn!(shard = %self.lane.shard, last = self.last, found = told, "redis_lost_acknowledged_batches");
+        }
+        if self.sent.front().is_some_and(|batch| batch.number <= told) {
+            self.give_up();
+        }
+        self.last = told;
+    }
+
+    /// Gives up what has waited for too long, or lets a while pass.
+    async fn wait(&mut self, failing_since: Instant) {
+        let limit = self.context.unknown_wait;
+        let lasts = failing_since.elapsed() > limit;
+        let mut gave_up = false;
+        while let Some(batch) = self.sent.front()
+            && (batch.born.elapsed() > limit || (lasts && !batch.may_be_done))
+        {
+            self.give_up();
+            gave_up = true;
+        }
+        if gave_up && self.sent.is_empty() {
+            return;
+        }
+        let config = self.context.servers.config();
+        let longest = Duration::from_millis(config.back_off_max_ms.max(1));
+        self.pause = (self.pause * 2).clamp(Duration::from_millis(config.back_off_ms.max(1)), longest);
+        tokio::time::sleep(self.pause).await;
+    }
+
+    fn give_up(&mut self) {
+        let Some(batch) = self.sent.pop_front() else { return };
+        let refusal = if batch.may_be_done { Refusal::Unknown } else { Refusal::Unavailable };
+        self.refuse(batch, refusal);
+    }
+}

@@ -1,0 +1,74 @@
+-- What happens inside a topic shard: retained and delayed messages. Each step is one op.
+
+-- A topic that has a retained message may always replace it by one that is not larger.
+local function may_retain(old, bytes)
+  local replaced = old or 0
+  if not old and shard.retained_messages >= limits.retained_messages then return false end
+  return shard.retained_bytes - replaced + bytes <= limits.retained_bytes or (old ~= nil and bytes <= replaced)
+end
+
+-- Arguments: topic id, bytes or false, message. A value is `<bytes> <change>\n<message>`: the change is the entry of
+-- `changes` that told of it, and with the epoch its position.
+function APPLY.retain(a, i)
+  local topic, bytes, retained = a[i], a[i + 1], key(':retained')
+  if bytes and not may_grow then return STORE_FULL end
+  local was = call('HGET', retained, topic)
+  local old = was and tonumber(string.match(was, '^%d+')) or nil
+  if bytes and not may_retain(old, bytes) then return RETAINED_FULL end
+  local change
+  if bytes then
+    change = tell('kind', 'retained', 'topic', topic, 'message', a[i + 2])
+    call('HSET', retained, topic, bytes .. ' ' .. change .. '\n' .. a[i + 2])
+  else
+    change = tell('kind', 'cleared', 'topic', topic)
+    call('HDEL', retained, topic)
+  end
+  if old then
+    count('retained_messages', -1)
+    count('retained_bytes', -old)
+  end
+  if bytes then
+    count('retained_messages', 1)
+    count('retained_bytes', bytes)
+  end
+  return { change, shard.epoch }
+end
+
+-- Notes the id of a delayed publish; false when it was known.
+local function remember_delayed(id)
+  local seen = key(':delay_seen')
+  if call('ZADD', seen, 'NX', shard.counter + 1, id) == 0 then return false end
+  count('counter', 1)
+  call('ZREMRANGEBYRANK', seen, 0, -(limits.delay_ids + 1))
+  return true
+end
+
+-- Arguments: due, id or '', bytes, realm, message. A value is `<bytes> <epoch> <bytes of realm>\n<realm><message>`.
+function APPLY.delay(a, i)
+  if not may_grow then return STORE_FULL end
+  local id, bytes = a[i + 1], a[i + 2]
+  if id ~= '' and call('ZSCORE', key(':delay_seen'), id) then return DUPLICATE end
+  if shard.delayed_messages >= limits.all_messages or shard.delayed_bytes + bytes > limits.all_bytes then
+    return QUEUES_FULL
+  end
+  if id ~= '' then remember_delayed(id) end
+  local entry, realm = text(next_number()), a[i + 3]
+  call('HSET', key(':delayed'), entry,
+    format('%d %.0f %d\n', bytes, shard.epoch, #realm) .. realm .. a[i + 4])
+  call('ZADD', key(':timers'), a[i], 'delayed:' .. entry)
+  count('delayed_messages', 1)
+  count('delayed_bytes', bytes)
+  return DONE
+end
+
+-- Arguments: entry.
+function APPLY.delayed(a, i)
+  local entry = text(a[i])
+  local was = call('HGET', key(':delayed'), entry)
+  if not was then return DONE end
+  call('HDEL', key(':delayed'), entry)
+  call('ZREM', key(':timers'), 'delayed:' .. entry)
+  count('delayed_messages', -1)
+  count('delayed_bytes', -tonumber(string.match(was, '^%d+')))
+  return DONE
+end

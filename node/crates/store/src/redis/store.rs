@@ -1,0 +1,436 @@
+//! The store on Redis: what every part of it works with, and the contract on top.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all, pending};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use weir_model::UnixMillis;
+
+use super::account::{Accounts, ShardRow};
+use super::due::due;
+use super::lane::Lane;
+use super::layout::{Layout, SHARDS_MAX, session_id, topic_id};
+use super::lease::{Ended, EnrolError, Lease, boot_clock, enrol};
+use super::mirror::Feed;
+use super::read::{self, ask, read_error};
+use super::servers::Servers;
+use super::shard::Shard;
+use super::submit::{Gate, Room, Submit, Work};
+use super::{ConnectError, library};
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::state::Rules;
+use crate::{
+    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, OpenError, Page, Queued, ReadError, Refusal,
+    Restored, SessionKey, Step, Store, TopicOp,
+};
+
+/// Entries that a stream of changes keeps, about: a mirror that is further behind loads everything again.
+const CHANGES_MAX: u64 = 10_000;
+
+/// How often the accounts of all shards are read: other nodes change them, too.
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// What lanes and readers share.
+pub(super) struct Context {
+    pub servers: Arc<Servers>,
+    pub layout: Layout,
+    pub node: NodeRef,
+    pub store_id: String,
+    pub rules: Rules,
+    pub claim_ms: u64,
+    pub changes_max: u64,
+    pub batch_bytes_max: usize,
+    pub unknown_wait: Duration,
+    pub accounts: Arc<Accounts>,
+    pub counters: Counters,
+    /// The node's mirror.
+    pub feed: Arc<Feed>,
+}
+
+/// The store of one node on a Redis that nodes share.
+pub struct RedisStore {
+    context: Arc<Context>,
+    lanes: Vec<Arc<Lane>>,
+    room: Arc<Room>,
+    /// Where everything runs: callers need no runtime.
+    runtime: Handle,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    refresher: JoinHandle<()>,
+    /// Taken up when everything is restored.
+    lease: Arc<OnceLock<Arc<Lease>>>,
+    is_restored: Mutex<bool>,
+}
+
+/// Why the store on a Redis cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum RedisOpenError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("`store.redis.shards` = {shards} is more than {SHARDS_MAX}")]
+    Shards { shards: u16 },
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    #[error("cannot read shard {shard}: {cause}")]
+    Shard { shard: Shard, cause: String },
+}
+
+impl RedisStore {
+    /// Connects, enters the store as a node of this cluster, and reads the accounts. `node` says who this is; its
+    /// incarnation is raised above all that the store has seen. The lease stands after [`Store::restore`]. Needs a
+    /// runtime of several threads, and runs on it.
+    pub async fn open(
+        config: &Config,
+        url: &str,
+        cluster_id: &str,
+        node: NodeRef,
+    ) -> Result<Arc<dyn Store>, OpenError> {
+        let shards = config.redis.shards;
+        if shards > SHARDS_MAX {
+            return Err(RedisOpenError::Shards { shards }.into());
+        }
+        let servers =
+            Servers::connect(url, config.level, &config.redis).await.map_err(RedisOpenError::from)?;
+        let layout = Layout { prefix: config.redis.key_prefix.as_str().into(), shards };
+        let node = enrol(&servers, &layout, cluster_id, &node).await.map_err(RedisOpenError::from)?;
+        load_library(&servers).await?;
+        let store_id = store_id(&servers, &layout, &node).await?;
+        let accounts = Arc::new(Accounts::new(&layout));
+        read_accounts(&servers, &layout, &accounts).await?;
+        let feed = Feed::new(servers.clone(), layout.clone(), node.incarnation);
+        let context = Arc::new(Context {
+            rules: Rules::from(config),
+            claim_ms: config.claim_ms,
+            changes_max: CHANGES_MAX,
+            batch_bytes_max: config.commit_bytes_max,
+            unknown_wait: Duration::from_millis(config.redis.unknown_wait_ms.max(1)),
+            counters: Counters::new(accounts.sum()),
+            servers,
+            layout,
+            node,
+            store_id,
+            accounts,
+            feed,
+        });
+        Ok(Arc::new(RedisStore::start(context, Room::new(config))))
+    }
+
+    fn start(context: Arc<Context>, room: Arc<Room>) -> RedisStore {
+        let lanes: Vec<Arc<Lane>> = context.layout.all().map(Lane::new).collect();
+        let tasks = lanes.iter().map(|lane| tokio::spawn(lane.clone().run(context.clone()))).collect();
+        let refresher = tokio::spawn(refresh(context.clone()));
+        RedisStore {
+            context,
+            lanes,
+            room,
+            runtime: Handle::current(),
+            tasks: Mutex::new(tasks),
+            refresher,
+            lease: Arc::default(),
+            is_restored: Mutex::new(false),
+        }
+    }
+
+    fn lane(&self, shard: Shard) -> &Arc<Lane> {
+        &self.lanes[self.context.layout.index(shard)]
+    }
+
+    fn shard_of(&self, step: &Step) -> Shard {
+        let layout = &self.context.layout;
+        match step {
+            Step::Session { key, .. } => layout.of_session(&session_id(key)),
+            Step::Topic { op: TopicOp::Delayed { entry }, realm, topic } => {
+                let by_topic = || layout.of_topic(&topic_id(realm, topic));
+                layout
+                    .of_entry(*entry)
+                    .filter(|shard| matches!(shard, Shard::Topic(_)))
+                    .unwrap_or_else(by_topic)
+            }
+            Step::Topic { realm, topic, .. } => layout.of_topic(&topic_id(realm, topic)),
+        }
+    }
+
+    /// The parts of a submit by lane, in order.
+    fn split(&self, steps: Vec<Step>, submit: &Arc<Submit>) -> Vec<(Shard, Work)> {
+        let mut parts: Vec<(Shard, Work)> = Vec::new();
+        let mut places: HashMap<Shard, usize> = HashMap::new();
+        for (index, step) in steps.into_iter().enumerate() {
+            let shard = self.shard_of(&step);
+            let place = *places.entry(shard).or_insert_with(|| {
+                parts.push((shard, Work::new(submit.clone())));
+                parts.len() - 1
+            });
+            parts[place].1.add(index, step);
+        }
+        parts
+    }
+
+    /// Copies wait until the topics of the same submit have answered.
+    fn put_gate(&self, parts: &mut [(Shard, Work)]) {
+        let is_topic = |shard: &Shard| matches!(shard, Shard::Topic(_));
+        let topics: usize =
+            parts.iter().filter(|(shard, _)| is_topic(shard)).map(|(_, work)| work.steps().count()).sum();
+        let waiting: Vec<Arc<Lane>> = parts
+            .iter()
+            .filter(|(shard, _)| !is_topic(shard))
+            .map(|(shard, _)| self.lane(*shard).clone())
+            .collect();
+        if topics == 0 || waiting.is_empty() {
+            return;
+        }
+        let gate = Gate::new(topics, waiting);
+        for (shard, work) in parts {
+            if is_topic(shard) { work.open(gate.clone()) } else { work.wait_for(gate.clone()) }
+        }
+    }
+
+    fn refuse(&self, work: Work) {
+        self.context.counters.refused(Refusal::Unavailable, work.steps().count());
+        work.refuse(Refusal::Unavailable);
+    }
+
+    /// Takes up the lease and waits until it stands.
+    fn take_lease(&self) -> Result<(), ReadError> {
+        let Context { servers, layout, node, feed, .. } = &*self.context;
+        let (servers, layout, node, feed) = (servers.clone(), layout.clone(), node.clone(), feed.clone());
+        let kept = self.lease.clone();
+        let standing = self.runtime.spawn(async move {
+            let lease = Lease::start(servers, layout, feed, node, boot_clock());
+            kept.get_or_init(|| lease.clone());
+            lease.standing().await
+        });
+        match self.runtime.block_on(standing) {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(ReadError::Unavailable),
+        }
+    }
+
+    /// Runs a read on the store's own runtime, whoever waits for it.
+    fn reading<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T, ReadError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, ReadError>> {
+        let task = self.runtime.spawn(read);
+        async move { task.await.unwrap_or(Err(ReadError::Unavailable)) }.boxed()
+    }
+}
+
+impl Store for RedisStore {
+    fn submit(&self, steps: Vec<Step>, done: Done) {
+        if steps.is_empty() {
+            return done(Vec::new());
+        }
+        let taken = self.room.take(&steps);
+        let submit = Submit::new(steps.len(), done);
+        let mut parts = self.split(steps, &submit);
+        let Some(taken) = taken else {
+            return parts.into_iter().for_each(|(_, work)| self.refuse(work));
+        };
+        self.put_gate(&mut parts);
+        let taken = Arc::new(taken);
+        for (shard, mut work) in parts {
+            work.take_room(taken.clone());
+            if let Err(work) = self.lane(shard).intake.push(work) {
+                self.refuse(work);
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.room.is_half_empty()
+    }
+
+    fn read_queue(
+        &self,
+        key: SessionKey,
+        after: u64,
+        page: Page,
+    ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>> {
+        let context = self.context.clone();
+        self.reading(async move {
+            let shard = context.layout.of_session(&session_id(&key));
+            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let rows = read::queue(&mut connection, &context.layout, &key, after, page).await;
+            rows.map_err(|error| {
+                super::errors::Kind::of(&error).count();
+                context.servers.lost(&connection, &error);
+                read_error(&error)
+            })
+        })
+    }
+
+    fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
+        let context = self.context.clone();
+        let lost = self.lease.get().map(|lease| lease.dead()).unwrap_or_default();
+        self.reading(async move { due(&context, now, max, &lost).await })
+    }
+
+    fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
+        let Context { servers, layout, node, feed, .. } = &*self.context;
+        if !std::mem::replace(&mut *self.is_restored.lock(), true) {
+            feed.restore(&self.runtime, mirror, session)?;
+            return self.take_lease();
+        }
+        // Only the first mirror goes on hearing.
+        let once = Feed::new(servers.clone(), layout.clone(), node.incarnation);
+        let restored = once.restore(&self.runtime, mirror, session);
+        once.close();
+        restored
+    }
+
+    fn account(&self) -> Account {
+        self.context.counters.account()
+    }
+
+    fn level(&self) -> Level {
+        self.context.servers.level()
+    }
+
+    fn node(&self) -> Option<NodeRef> {
+        Some(self.context.node.clone())
+    }
+
+    fn store_id(&self) -> Option<&str> {
+        Some(&self.context.store_id)
+    }
+
+    fn lease_ended(&self) -> BoxFuture<'static, LeaseEnded> {
+        let lease = self.lease.get().cloned();
+        async move {
+            let Some(lease) = lease else { return pending().await };
+            let mut ended = lease.ended();
+            loop {
+                match &*ended.borrow_and_update() {
+                    Some(Ended::Superseded { by }) => return LeaseEnded::Superseded { by: *by },
+                    Some(Ended::Buried) => return LeaseEnded::Buried,
+                    Some(Ended::Left) | None => {}
+                }
+                if ended.changed().await.is_err() {
+                    return pending().await;
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn stands(&self) -> bool {
+        self.lease.get().is_some_and(|lease| lease.stands())
+    }
+
+    fn nodes(&self) -> Vec<NodeRef> {
+        self.lease.get().map(|lease| lease.nodes()).unwrap_or_default()
+    }
+
+    fn leave(&self) -> BoxFuture<'static, ()> {
+        let lease = self.lease.get().cloned();
+        let leaving = self.runtime.spawn(async move {
+            if let Some(lease) = lease {
+                lease.leave().await;
+            }
+        });
+        async move {
+            // An error says that the runtime has ended, and the lease with it.
+            let _ = leaving.await;
+        }
+        .boxed()
+    }
+
+    fn caught_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
+        let context = self.context.clone();
+        self.reading(async move { context.feed.caught_up().await })
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.lanes.iter().for_each(|lane| lane.intake.close());
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        let (context, lease) = (self.context.clone(), self.lease.clone());
+        self.refresher.abort();
+        let closing = self.runtime.spawn(async move {
+            join_all(tasks).await;
+            if let Some(lease) = lease.get() {
+                lease.close();
+            }
+            context.feed.close();
+            context.servers.close();
+        });
+        async move {
+            // An error says that the runtime has ended, and everything with it.
+            let _ = closing.await;
+        }
+        .boxed()
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(|lane| lane.intake.close());
+        self.refresher.abort();
+        if let Some(lease) = self.lease.get() {
+            lease.close();
+        }
+        self.context.feed.close();
+        self.context.servers.close();
+    }
+}
+
+/// The name that the first node to enter gave the store.
+async fn store_id(servers: &Servers, layout: &Layout, node: &NodeRef) -> Result<String, RedisOpenError> {
+    let shard = Shard::Nodes;
+    let failed = |cause: String| RedisOpenError::Shard { shard, cause };
+    let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
+    let key = layout.key(shard, "meta");
+    let proposed = format!("{:x}-{:x}", node.incarnation, RandomState::new().hash_one(&node.node_id));
+    let mut asking = redis::pipe();
+    asking.cmd("HSETNX").arg(&key).arg("store_id").arg(proposed).ignore();
+    asking.cmd("HGET").arg(&key).arg("store_id");
+    let (id,): (String,) =
+        asking.query_async(&mut connection).await.map_err(|error| failed(error.to_string()))?;
+    Ok(id)
+}
+
+/// Puts the library onto the primaries that have another version of it, or none.
+async fn load_library(servers: &Servers) -> Result<(), RedisOpenError> {
+    for shard in servers.groups().into_iter().filter_map(|shards| shards.first().copied()) {
+        let failed = |cause: String| RedisOpenError::Shard { shard, cause };
+        let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
+        if !library::is_current(&mut connection).await.map_err(|error| failed(error.to_string()))? {
+            library::load(&mut connection).await.map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+async fn read_accounts(
+    servers: &Servers,
+    layout: &Layout,
+    accounts: &Accounts,
+) -> Result<(), RedisOpenError> {
+    for shard in layout.all() {
+        let failed = |cause: String| RedisOpenError::Shard { shard, cause };
+        let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
+        let packed = ask(&mut connection, library::ACCOUNT, &layout.tag(shard), &[]).await;
+        let packed = packed.map_err(|error| failed(error.to_string()))?;
+        accounts.note(shard, ShardRow::of(&packed).map_err(|error| failed(error.to_string()))?);
+    }
+    Ok(())
+}
+
+/// Keeps the account up to date while this node does nothing.
+async fn refresh(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        // What cannot be read now is read the next time; whoever needs the shard reports it.
+        let _ = read_accounts(&context.servers, &context.layout, &context.accounts).await;
+        context.counters.note(context.accounts.sum());
+    }
+}

@@ -1,0 +1,101 @@
+//! The names of all promises, for the tests of every backend: each macro hands its list to a macro of the caller.
+
+/// Promises of any store: `promise, promise, ...`.
+#[macro_export]
+macro_rules! each_promise {
+    ($run:ident) => {
+        $run! {
+            a_session_is_made_once_and_resumed_with_all_it_had,
+            the_newest_connection_fences_the_older_ones,
+            a_refused_step_does_nothing_at_all,
+            a_session_belongs_to_its_user,
+            a_session_s_owner_is_as_its_last_connection_gave_it,
+            a_clean_start_begins_with_nothing,
+            a_session_that_ends_with_its_connection_is_not_resumed,
+            an_expired_session_is_not_resumed,
+            an_expiry_does_not_end_a_session_that_was_opened_again,
+            an_ended_session_leaves_nothing_and_ending_it_again_is_no_error,
+            rows_may_have_been_sent_as_far_as_the_detach_said,
+            a_restored_session_says_what_it_is,
+            a_closed_store_is_unavailable,
+            queue_numbers_are_dense_and_never_repeat,
+            an_unknown_session_takes_no_copies,
+            a_full_queue_drops_the_oldest_and_counts_exactly,
+            a_released_row_keeps_its_number_until_it_is_answered,
+            a_released_row_is_not_dropped_for_a_new_message,
+            a_page_is_bounded_and_has_at_least_one_row,
+            a_known_id_is_a_duplicate_within_the_window,
+            one_message_for_many_is_whole_in_every_queue,
+            a_received_packet_id_has_one_id_until_it_is_released,
+            a_share_group_is_a_queue_that_needs_no_owner,
+            submits_of_one_caller_are_applied_in_order,
+            a_will_fires_once_under_one_id,
+            a_will_s_lifetime_begins_when_it_fires,
+            a_cleared_will_does_not_fire,
+            a_will_is_due_when_its_delay_is_over,
+            a_resumed_session_cancels_its_pending_will,
+            a_will_without_delay_fires_when_another_connection_takes_over,
+            a_clean_start_fires_the_will_of_the_session_it_ends,
+            an_ended_session_still_owes_its_fired_will,
+            the_mirror_hears_every_retained_change_in_order_before_the_answer,
+            a_restore_tells_the_mirror_what_is_retained_now,
+            a_delayed_message_is_due_in_time_under_one_id,
+            a_delayed_message_that_comes_again_is_taken_once,
+        }
+    };
+}
+
+/// Promises about limits, by the policy of a full queue: `Policy { promise, ... } ...`.
+#[macro_export]
+macro_rules! each_limit {
+    ($run:ident) => {
+        $run! {
+            DropOldest {
+                a_queue_over_the_total_gives_up_its_own_oldest_and_nobody_else_s,
+                nothing_is_given_up_for_a_message_that_does_not_fit_even_so,
+                the_account_tells_what_came_what_went_and_what_is_here,
+                a_delayed_message_counts_until_it_was_published,
+                a_topic_over_the_limit_of_retained_messages_is_refused,
+                retained_bytes_over_the_limit_are_refused_and_never_what_makes_them_fewer,
+                a_publish_whose_retained_message_is_refused_is_kept_by_nobody,
+            }
+            DropNewest { a_queue_over_the_total_that_keeps_the_old_takes_no_more }
+            Refuse { a_queue_over_the_total_refuses_its_publisher }
+        }
+    };
+}
+
+/// Promises of a store that nodes share, by how many milliseconds a claim lasts: `5000 { promise, ... } ...`.
+#[macro_export]
+macro_rules! each_shared_promise {
+    ($run:ident) => {
+        $run! {
+            5000 {
+                nodes_that_share_a_store_know_of_each_other,
+                what_one_node_does_to_a_session_the_others_hear_in_order,
+                a_clean_start_is_heard_as_an_end_and_a_beginning,
+                share_groups_are_not_mirrored,
+                a_mirror_that_caught_up_has_heard_what_any_node_was_answered,
+                retained_changes_of_another_node_are_heard_in_order,
+                a_node_that_joins_late_is_told_what_is_there_and_whose,
+                the_newest_connection_may_be_on_another_node_and_fences_the_older_out,
+                a_queue_has_dense_numbers_whichever_node_fills_it,
+                a_node_that_leaves_leaves_orphans,
+                a_node_that_comes_back_is_another_one,
+            }
+            3_600_000 {
+                a_lost_node_s_sessions_are_orphans_each_given_out_once,
+                what_was_just_fired_is_left_to_the_node_that_fired_it,
+                a_timer_is_given_to_one_node,
+                nodes_that_ask_for_a_few_timers_get_different_ones,
+            }
+            1 {
+                an_orphan_comes_again_until_it_is_dealt_with,
+                an_orphan_that_was_opened_again_is_left_alone,
+                the_will_of_a_lost_node_s_clean_session_fires_once,
+                what_an_outbox_owes_comes_to_another_node_until_it_is_done,
+                a_timer_comes_again_to_any_node_until_it_is_dealt_with,
+            }
+        }
+    };
+}

@@ -1,0 +1,11 @@
+//! What only the Redis store promises, against real redis-servers: alone, with Sentinels, and as a cluster.
+
+mod connect;
+mod faults;
+mod flow;
+mod levels;
+mod mirror;
+mod speed;
+mod suite;
+mod tls;
+mod topology;

@@ -1,0 +1,33 @@
+//! Promise: whatever fails, nothing acknowledged is lost, QoS 2 comes once, order holds, a client id lives once.
+
+mod canary;
+mod links;
+mod nodes;
+mod random;
+mod redis;
+mod rolling;
+
+use weir_testkit::node::Builder;
+use weir_testkit::{Cluster, Redis};
+
+use super::scene::{PROGRAM, Scene};
+
+/// Messages acknowledged before and after each failure.
+const SOME: usize = 300;
+
+/// Three nodes on a Redis that syncs every write.
+fn scene() -> Scene {
+    let redis = Redis::build().set("appendfsync", "always").start();
+    Scene { cluster: cluster(&redis.url()), redis }
+}
+
+fn cluster(store: &str) -> Cluster {
+    Cluster::of(PROGRAM, store).each(|_, node| roomy(node)).start()
+}
+
+/// Room for all that waits for sessions that are away, and for clients that come again and again.
+fn roomy(node: Builder) -> Builder {
+    node.set("gateway.flapping_connects_max", 0)
+        .set("store.queue_messages_max", 1_000_000)
+        .set("store.queue_bytes_max", 1 << 30)
+}
