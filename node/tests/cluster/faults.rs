@@ -6,6 +6,7 @@ mod nodes;
 mod random;
 mod redis;
 mod rolling;
+mod unkept;
 
 use weir_testkit::node::Builder;
 use weir_testkit::{Cluster, Redis};
@@ -17,12 +18,14 @@ const SOME: usize = 300;
 
 /// Three nodes on a Redis that syncs every write.
 fn scene() -> Scene {
-    let redis = Redis::build().set("appendfsync", "always").start();
-    Scene { cluster: cluster(&redis.url()), redis }
+    scene_with(|node| node)
 }
 
-fn cluster(store: &str) -> Cluster {
-    Cluster::of(PROGRAM, store).each(|_, node| roomy(node)).start()
+/// The same, each node set up differently.
+fn scene_with(change: impl Fn(Builder) -> Builder + 'static) -> Scene {
+    let redis = Redis::build().set("appendfsync", "always").start();
+    let cluster = Cluster::of(PROGRAM, &redis.url()).each(move |_, node| change(roomy(node))).start();
+    Scene { cluster, redis }
 }
 
 /// Room for all that waits for sessions that are away, and for clients that come again and again.
@@ -30,4 +33,7 @@ fn roomy(node: Builder) -> Builder {
     node.set("gateway.flapping_connects_max", 0)
         .set("store.queue_messages_max", 1_000_000)
         .set("store.queue_bytes_max", 1 << 30)
+        // Soon, but not before a write that Redis was away for is given up.
+        .set("broker.queue_look_ms", 1000)
+        .set("broker.retained_settle_ms", 12_000)
 }

@@ -94,8 +94,9 @@ impl Traffic {
 
     /// What a newcomer is told is retained: on each topic the last acknowledged, or one sent later.
     pub fn check_retained(&self) {
-        let lines = (0..PUBLISHERS)
-            .flat_map(|publisher| [Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| Line { publisher, topic: 0, qos }));
+        let lines = (0..PUBLISHERS).flat_map(|publisher| {
+            [Qos::AtLeastOnce, Qos::ExactlyOnce].map(|qos| Line { publisher, topic: 0, qos })
+        });
         let acknowledged = |line| Some((line, self.shared.checker().newest(line).0?));
         let mut owed: BTreeMap<Line, u64> = lines.filter_map(acknowledged).collect();
         let mut client = self.shared.connect(&format!("newcomer-{}", self.shared.checker().acknowledged()));
@@ -142,7 +143,11 @@ pub fn read(topic: &str, payload: &[u8]) -> (Line, u64, bool) {
         let (qos, publisher) = topic.strip_prefix("crash/")?.split_once('/')?;
         let qos = if qos == "1" { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
         let (number, end) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-        Some((Line { publisher: publisher.parse().ok()?, topic: 0, qos }, number.parse().ok()?, end == "last"))
+        Some((
+            Line { publisher: publisher.parse().ok()?, topic: 0, qos },
+            number.parse().ok()?,
+            end == "last",
+        ))
     };
     parsed().unwrap_or_else(|| panic!("nobody published {payload:?} to {topic}"))
 }

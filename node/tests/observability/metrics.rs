@@ -103,7 +103,8 @@ fn every_name_says_whose_it_is_and_in_which_unit() {
 /// Labels are words of ours: none that tells a topic, a client, a user or an address.
 #[test]
 fn no_label_is_as_many_as_clients_are() {
-    let known = ["code", "direction", "kind", "limit", "listener", "method", "reason", "result", "source", "what"];
+    let known =
+        ["code", "direction", "kind", "limit", "listener", "method", "reason", "result", "source", "what"];
     for (name, (_, labels)) in sources::measured() {
         for label in labels {
             assert!(known.contains(&&*label), "{name} has a label {label}: are its values few and fixed?");

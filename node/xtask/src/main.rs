@@ -25,10 +25,20 @@ enum Task {
     Test,
     /// Bring the foreign clients only, and say where they are (WEIR_TOOLS).
     Tools,
-    /// Keep a release node under changing load for this long; it must neither fall nor refuse to end.
+    /// Keep a release node under changing load for this long; it must neither fall nor refuse to end. Or a cluster
+    /// under traffic while nodes and Redis fail at random: no promise may be broken.
     Soak {
         #[arg(default_value_t = 600)]
         seconds: u64,
+        /// Instead of seconds.
+        #[arg(long)]
+        minutes: Option<u64>,
+        /// Three nodes on a Redis, their failures, and a report in `target/soak-cluster.md`.
+        #[arg(long)]
+        cluster: bool,
+        /// What the failures of the first round are drawn from; each round has the next.
+        #[arg(long, requires = "cluster")]
+        seed: Option<u64>,
     },
     /// Measure a release build beside its peers and print the table, medians of so many runs.
     Bench {
@@ -46,7 +56,10 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test => test::run(),
         Task::Tools => tools::task(),
-        Task::Soak { seconds } => soak::run(seconds),
+        Task::Soak { seconds, minutes, cluster, seed } => {
+            let seconds = minutes.map_or(seconds, |minutes| 60 * minutes);
+            if cluster { soak::cluster(seconds, seed) } else { soak::run(seconds) }
+        }
         Task::Bench { runs } => bench::run(runs),
         Task::Fuzz { seconds } => fuzz::task(seconds),
     };

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: one release node under changing load for a long time.
+//! `cargo xtask soak`: one release node under changing load for a long time, or a cluster whose parts fail.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -49,6 +49,31 @@ pub fn run(seconds: u64) -> Result<()> {
     node.end()?;
     println!("{rounds} rounds");
     Ok(())
+}
+
+/// The random test of `node/tests/cluster/faults`, round after round; fails when a round does.
+pub fn cluster(seconds: u64, seed: Option<u64>) -> Result<()> {
+    let report = target().join("soak-cluster.md");
+    let mut rounds = cargo();
+    rounds.args([
+        "test",
+        "--release",
+        "--package",
+        "weir",
+        "--test",
+        "cluster",
+        "--",
+        "--ignored",
+        "--exact",
+    ]);
+    rounds.args(["faults::random::nothing_is_lost_for_as_long_as_it_is_told", "--nocapture"]);
+    rounds.env("WEIR_SOAK_MINUTES", seconds.div_ceil(60).to_string()).env("WEIR_SOAK_REPORT", &report);
+    if let Some(seed) = seed {
+        rounds.env("WEIR_SEED", seed.to_string());
+    }
+    let done = must(&mut rounds);
+    println!("report: {}", report.display());
+    done
 }
 
 impl Node {

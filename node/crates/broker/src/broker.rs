@@ -22,6 +22,7 @@ use crate::mirror::Tables;
 use crate::outbox::{Bell, Limits};
 use crate::peers::Peers;
 use crate::pressure::Pressure;
+use crate::publish::settle::Settling;
 use crate::realm::Realm;
 use crate::session::Session;
 use crate::session::directory::Directory;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     topics: Topics,
     peers: Peers,
     incarnation: u64,
+    settling: Settling,
     topic_starts: Vec<AtomicBool>,
     connections: AtomicU64,
     wills: Wills,
@@ -139,6 +141,7 @@ impl Broker {
             sessions: Directory::default(),
             topics: Topics::default(),
             peers: Peers::default(),
+            settling: Settling::default(),
             incarnation: node.map_or(0, |node| node.incarnation),
             topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
             connections: AtomicU64::new(0),
@@ -209,6 +212,10 @@ impl Broker {
     /// This node among those that share its store; 0 when it has it alone.
     pub fn incarnation(&self) -> u64 {
         self.0.incarnation
+    }
+
+    pub(crate) fn settling(&self) -> &Settling {
+        &self.0.settling
     }
 
     /// The other nodes of the cluster.

@@ -34,6 +34,13 @@ pub struct Config {
     /// Which member of a share group gets a message: `round_robin`, `local` (those of the node the message
     /// enters, as long as there are any), `sticky` (the same one while it can) or `hash` (one for a topic).
     pub shared_picking: Picking,
+    /// How often (milliseconds) a connected persistent session looks unasked whether its queue in the store holds more
+    /// than it was told of, and whether it saw of each topic what is retained.
+    pub queue_look_ms: u64,
+    /// How long (milliseconds) after the last message of a topic a persistent session may have seen another value than
+    /// the retained one before it gets that once more; longer than a write to the store may take
+    /// (`store.redis.unknown_wait_ms`).
+    pub retained_settle_ms: u64,
     /// How often a shared message is handed to another member before it is dropped and counted.
     pub shared_handovers_max: u32,
     /// Wills published per second when many sessions end at once; the others wait. 0 = no limit.
@@ -80,6 +87,8 @@ impl Default for Config {
             session_expiry_seconds_max: u32::MAX,
             subscriptions_max: 10_000,
             shared_picking: Picking::RoundRobin,
+            queue_look_ms: 30_000,
+            retained_settle_ms: 15_000,
             shared_handovers_max: 5,
             wills_per_second: 1000,
             delay_seconds_max: 366 * 24 * 3600,

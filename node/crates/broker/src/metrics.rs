@@ -15,7 +15,10 @@ pub fn describe() {
 /// What other nodes have to do with.
 fn peers() {
     let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
-    count("weir_broker_link_realms_refused_total", "Realms that a peer spoke of and that are one too many here.");
+    count(
+        "weir_broker_link_realms_refused_total",
+        "Realms that a peer spoke of and that are one too many here.",
+    );
     count("weir_broker_link_records_malformed_total", "Runs of records from peers that hold what is none.");
     count(
         "weir_broker_subscribe_barriers_missed_total",

@@ -11,6 +11,7 @@ pub mod internal;
 mod line;
 mod long;
 pub mod plan;
+pub(crate) mod settle;
 mod shared;
 
 use std::collections::VecDeque;

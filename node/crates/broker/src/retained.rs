@@ -97,6 +97,17 @@ impl Retained {
         kept.or_else(|| self.ahead.lock().given_after(topic, position))
     }
 
+    /// Where the value of a topic stands.
+    pub fn position(&self, topic: &Topic) -> Option<Position> {
+        self.table.read().get(topic).map(|entry| entry.position)
+    }
+
+    /// The value of a topic, if it was stored after `position`.
+    pub fn newer_than(&self, topic: &Topic, position: Position) -> Option<Arc<Message>> {
+        let table = self.table.read();
+        table.get(topic).filter(|entry| entry.position > position).map(|entry| entry.message.clone())
+    }
+
     /// Messages that match `filter`, behind topic `after`; what has expired is left out.
     pub fn page(&self, filter: &Filter, after: Option<&Topic>, now: UnixMillis, max: PageMax) -> Page {
         let table = self.table.read();

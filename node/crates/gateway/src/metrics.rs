@@ -25,6 +25,10 @@ pub fn describe() {
     count("weir_gateway_accept_errors_total", "Connections that the system could not hand over.");
     count("weir_gateway_handshakes_failed_total", "TLS, QUIC and proxy handshakes that failed, by listener.");
     count("weir_gateway_redirected_total", "Clients of a draining node that were told of another one.");
+    count(
+        "weir_gateway_retained_again_total",
+        "Retained values given to a persistent session once more, which had seen another one last.",
+    );
     count("weir_gateway_held_total", "Times a publisher was held for lack of memory.");
     count("weir_gateway_throttled_total", "Times a connection was held to one of its rates.");
     count("weir_gateway_flapping_total", "CONNECTs refused because their client flaps.");

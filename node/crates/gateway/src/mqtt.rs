@@ -7,6 +7,7 @@ pub mod channel;
 pub mod form;
 pub mod handshake;
 pub mod inbound;
+pub mod last_seen;
 pub mod outbound;
 pub mod reason;
 pub mod subscribe;

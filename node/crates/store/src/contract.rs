@@ -362,6 +362,12 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Whether the steps of one submit are applied with nobody else's between them. If not, two nodes may
+    /// be first at one family each.
+    fn applies_at_once(&self) -> bool {
+        true
+    }
+
     /// Whether other nodes work on the same store.
     fn is_shared(&self) -> bool {
         false

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use weir_model::Qos;
+
 use crate::{Checker, Fault, Line};
 
 mod connection;
@@ -54,6 +56,8 @@ struct Book {
     /// How often each client lost its connection to a node, however that was said.
     moves: BTreeMap<String, u32>,
     refused: u64,
+    /// Messages sent on a second connection.
+    repeats: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,8 @@ struct Sent {
     acknowledged: Option<(Duration, usize)>,
     /// It was sent on more than one connection.
     repeated: bool,
+    /// The connection of its publisher that it was sent on first.
+    life: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,14 +79,15 @@ struct Arrival {
     dup: bool,
 }
 
-/// What a receiver may expect of a message that its publisher had to send on a second connection.
+/// What a receiver may expect once a publisher had to send messages on a second connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
-    /// The same as of any other: its session is kept.
+    /// The same as before: its session is kept.
     Kept,
-    /// It comes, in its place, and perhaps again: a session that ends with its connection.
+    /// Every message comes, in its place, and perhaps again, or once more behind an older one as the retained value of
+    /// its topic: a session that ends with its connection.
     Connected,
-    /// Nothing: such a session that began perhaps between the first try and the second.
+    /// Of such a message nothing: a session like that, which began perhaps between the first try and the second.
     None,
 }
 
@@ -90,6 +97,8 @@ pub struct Arrived {
     pub number: u64,
     pub node: usize,
     pub dup: bool,
+    /// The connection of the receiver.
+    pub life: u32,
 }
 
 impl History {
@@ -142,11 +151,12 @@ impl History {
             .all(|receiver| book.checker.is_complete(receiver) && book.ended.contains(receiver))
     }
 
-    pub fn send(&self, line: Line, node: usize) -> u64 {
+    /// About to be sent for the first time, to that node on that connection of its publisher. Returns its number.
+    pub fn send(&self, line: Line, node: usize, life: u32) -> u64 {
         let at = self.started.elapsed();
         let mut book = self.book();
         let number = book.checker.send(line);
-        book.sent.insert((line, number), Sent { at, node, acknowledged: None, repeated: false });
+        book.sent.insert((line, number), Sent { at, node, acknowledged: None, repeated: false, life });
         number
     }
 
@@ -161,8 +171,10 @@ impl History {
 
     /// Sent once more, on another connection.
     pub fn repeat(&self, line: Line, number: u64) {
-        if let Some(sent) = self.book().sent.get_mut(&(line, number)) {
+        let book = &mut *self.book();
+        if let Some(sent) = book.sent.get_mut(&(line, number)) {
             sent.repeated = true;
+            book.repeats += 1;
         }
     }
 
@@ -177,7 +189,7 @@ impl History {
 
     /// A receiver was given a message; `promise` says what it may expect of repeats.
     pub fn receive(&self, (receiver, promise): (&str, Promise), line: Line, arrival: Arrived) {
-        let Arrived { number, node, dup } = arrival;
+        let Arrived { number, node, dup, life } = arrival;
         let at = self.started.elapsed();
         let mut book = self.book();
         let repeated = book.sent.get(&(line, number)).is_some_and(|sent| sent.repeated);
@@ -185,10 +197,18 @@ impl History {
             || book.arrived.get(&(receiver.to_owned(), line)).is_some_and(|arrivals| has(arrivals, number));
         let is_owed_once = match promise {
             Promise::Kept => true,
-            Promise::Connected => !(repeated && is_known()),
-            Promise::None => !repeated,
+            Promise::Connected => !(book.repeats > 0 && is_known()),
+            Promise::None => !(repeated || book.repeats > 0 && is_known()),
         };
-        if is_owed_once {
+        if line.qos == Qos::AtMostOnce {
+            // Without a session there is no more than two connections to keep it in order, and once.
+            let first = book.sent.get(&(line, number)).map_or(0, |sent| sent.life);
+            book.checker.receive(
+                &format!("{receiver} (connection {life} of publisher's {first})"),
+                line,
+                number,
+            );
+        } else if is_owed_once {
             book.checker.receive(receiver, line, number);
         }
         let arrivals = book.arrived.entry((receiver.to_owned(), line)).or_default();

@@ -12,16 +12,26 @@ pub struct Cut {
     between: [IpAddr; 2],
 }
 
-/// Runs the test of this name once more in a network of its own and returns false; inside, returns true.
-/// Where such a network cannot be made (it takes root, or user namespaces), says so and returns false.
+/// Where a test finds itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In a network of its own.
+    Inside,
+    /// It has run inside, and passed.
+    Done,
+    /// Such a network cannot be made here: it takes root, or user namespaces.
+    Outside,
+}
+
+/// Runs the test of this name once more in a network of its own.
 ///
 /// # Panics
 /// The test failed inside.
 #[must_use]
-pub fn is_own(test: &str) -> bool {
+pub fn enter(test: &str) -> Whereabouts {
     if std::env::var_os(INSIDE).is_some() {
         prepare();
-        return true;
+        return Whereabouts::Inside;
     }
     let possible = |flags: &[&str]| {
         let mut probe = Command::new("unshare");
@@ -30,15 +40,15 @@ pub fn is_own(test: &str) -> bool {
     };
     let ways: [&[&str]; 2] = [&["--net"], &["--net", "--map-root-user"]];
     let Some(flags) = ways.into_iter().find(|flags| possible(flags)) else {
-        eprintln!("{test} was not run: no network namespace can be made here");
-        return false;
+        eprintln!("no network namespace can be made here for {test}: no link is cut");
+        return Whereabouts::Outside;
     };
     let this = std::env::current_exe().expect("a test knows its binary");
     let mut inside = Command::new("unshare");
     inside.args(flags).arg(this).args(["--exact", test, "--include-ignored", "--nocapture"]);
     let status = inside.env(INSIDE, "1").status().expect("unshare ran a moment ago");
     assert!(status.success(), "inside its own network {test} failed: {status}");
-    false
+    Whereabouts::Done
 }
 
 impl Cut {

@@ -1,6 +1,6 @@
 //! Links that are cut while both nodes live, each with its lease.
 
-use weir_testkit::network::{self, Cut};
+use weir_testkit::network::{self, Cut, Whereabouts};
 use weir_testkit::{Traffic, eventually};
 
 use super::{SOME, scene};
@@ -8,7 +8,7 @@ use super::{SOME, scene};
 #[test]
 fn nothing_is_lost_while_two_nodes_do_not_hear_each_other() {
     const NAME: &str = "faults::links::nothing_is_lost_while_two_nodes_do_not_hear_each_other";
-    if !network::is_own(NAME) {
+    if network::enter(NAME) != Whereabouts::Inside {
         return;
     }
     let scene = scene();
@@ -34,7 +34,7 @@ fn nothing_is_lost_while_two_nodes_do_not_hear_each_other() {
 #[test]
 fn nothing_is_lost_while_one_node_hears_no_other() {
     const NAME: &str = "faults::links::nothing_is_lost_while_one_node_hears_no_other";
-    if !network::is_own(NAME) {
+    if network::enter(NAME) != Whereabouts::Inside {
         return;
     }
     let scene = scene();

@@ -20,15 +20,25 @@ const NODES: usize = 3;
 
 #[derive(Debug, Clone, Copy)]
 enum Blow {
-    Kill { node: usize },
-    Restart { node: usize },
-    Sleep { node: usize },
-    Nap { node: usize },
+    Kill {
+        node: usize,
+    },
+    Restart {
+        node: usize,
+    },
+    Sleep {
+        node: usize,
+    },
+    Nap {
+        node: usize,
+    },
     RedisDies,
     RedisSleeps,
     ClientKill,
     /// A node dies while Redis is away.
-    Both { node: usize },
+    Both {
+        node: usize,
+    },
 }
 
 impl Blow {
@@ -131,7 +141,9 @@ fn nothing_is_lost_for_as_long_as_it_is_told() {
         }
         // One broken round is written down; the next may break another promise.
         lines.push(match std::panic::catch_unwind(|| round(seed)) {
-            Ok(acknowledged) => format!("- seed {seed}: {acknowledged} messages acknowledged, every promise kept"),
+            Ok(acknowledged) => {
+                format!("- seed {seed}: {acknowledged} messages acknowledged, every promise kept")
+            }
             Err(panic) => {
                 failed += 1;
                 let said = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "it failed".to_owned());

@@ -135,11 +135,11 @@ impl Intake<'_> {
         let group = realm.routes.group(filter);
         let handovers = u32::try_from(copy.generation).unwrap_or(u32::MAX);
         match group {
-            Some(group) if copy.number > 0 => {
-                if group.claim(copy.number) {
-                    broker.hand_out_here(message, Claim { group, number: Some(copy.number), handovers });
-                }
+            Some(group) if copy.number > 0 && group.claim(copy.number) => {
+                broker.hand_out_here(message, Claim { group, number: Some(copy.number), handovers });
             }
+            // A member here has it already.
+            Some(_) if copy.number > 0 => {}
             Some(group) => {
                 let plan = Plan::share_here(broker, &group, message, handovers);
                 if plan.is_taken() {
@@ -206,7 +206,8 @@ impl weir_cluster::Inbox for Inbox {
 
     fn records(&self, _: &Arc<Link>, run: Bytes) -> Option<BoxFuture<'static, ()>> {
         let broker = &self.0;
-        let mut intake = Intake { broker, run: Run::default(), tally: Tally::default(), known: None, kept: None };
+        let mut intake =
+            Intake { broker, run: Run::default(), tally: Tally::default(), known: None, kept: None };
         for record in Records::decode(&run) {
             match record {
                 Ok(record) => intake.take(&record),

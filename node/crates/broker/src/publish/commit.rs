@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use weir_store::{Answer, Delivery, Enqueue, Fence, SessionOp, Step};
+use weir_store::{Answer, Delivery, Enqueue, Fence, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
 use crate::ledger::Enqueued;
@@ -78,6 +78,11 @@ impl Commit {
     /// Whether the store has decided.
     pub fn is_answered(&self) -> bool {
         self.answer.lock().is_some()
+    }
+
+    /// Why the store has not done all of it, if it has answered so.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.answer.lock().as_ref()?.iter().find_map(|step| step.as_ref().err().copied())
     }
 
     /// The answer, once.

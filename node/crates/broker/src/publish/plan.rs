@@ -8,6 +8,7 @@ use weir_model::{Message, MessageId, Position, Qos, Reason, Topic, UnixMillis};
 use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
 
 use super::Verdict;
+use super::settle::OnItsWay;
 use crate::broker::Broker;
 use crate::fanout::{self, Frames};
 use crate::ledger::{Enqueued, Loss};
@@ -90,6 +91,8 @@ pub struct Plan {
     handovers: u32,
     /// What the store knows repeats by.
     id: Option<MessageId>,
+    /// Held while a retained value is on its way to queues.
+    on_its_way: Option<OnItsWay>,
     /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
     covered: Vec<usize>,
 }
@@ -109,6 +112,7 @@ impl Plan {
             let kept = (!message.payload.is_empty()).then(|| message.clone());
             let op = TopicOp::Retain { message: kept };
             plan.steps.push(Step::Topic { realm: realm.name.clone(), topic: message.topic.clone(), op });
+            plan.on_its_way = if matched.queued { OnItsWay::begin(broker, realm, message) } else { None };
         }
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(publisher)) {
             plan.queue(message, target, id);
@@ -116,6 +120,13 @@ impl Plan {
         for group in &matched.groups {
             plan.share(broker, message, group, id, Reach::Anywhere(None));
         }
+        plan
+    }
+
+    /// Only what goes to the queues of sessions.
+    pub fn queues(message: &Arc<Message>, matched: &Matched) -> Plan {
+        let mut plan = Plan::default();
+        matched.targets.iter().for_each(|target| plan.queue(message, target, None));
         plan
     }
 
@@ -297,6 +308,9 @@ impl Plan {
             && let Some(Outcome::Retained(position)) = outcomes.first()
         {
             self.position = Some(*position);
+        }
+        if let Some(on_its_way) = &mut self.on_its_way {
+            on_its_way.position = self.position;
         }
         let ledger = broker.ledger();
         let Plan { copies, covered, lost, .. } = &mut *self;

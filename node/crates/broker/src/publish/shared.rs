@@ -139,7 +139,8 @@ impl Broker {
             if handovers >= broker.config().shared_handovers_max {
                 return lost(Loss::SharedUnclaimed);
             }
-            let mut plan = Box::new(Plan::hand_on(&broker, &group, &message, None, None).after(handovers + 1));
+            let mut plan =
+                Box::new(Plan::hand_on(&broker, &group, &message, None, None).after(handovers + 1));
             let steps = std::mem::take(&mut plan.steps);
             let answer = if steps.is_empty() { Vec::new() } else { broker.submit(steps).await };
             let Ok(plan) = plan.settle(&broker, Some(answer)) else { return lost(Loss::StoreRefused) };
@@ -269,7 +270,8 @@ impl Broker {
         for group in self.groups_of(realm, member) {
             if group.pick(&self.wish("", true, Some(member)), |other| self.peers().reaches(other)).is_some() {
                 let (broker, realm, member) = (self.clone(), realm.clone(), member.clone());
-                self.runtime().spawn(async move { broker.move_rows(&realm, &member, &group.filter, 0).await });
+                self.runtime()
+                    .spawn(async move { broker.move_rows(&realm, &member, &group.filter, 0).await });
             }
         }
     }

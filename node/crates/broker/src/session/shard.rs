@@ -12,9 +12,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 use weir_model::{Reason, UnixMillis};
-use weir_store::{
-    Detach, Fence, OutboxEntry, Outcome, Refusal, SessionKey, SessionOp, Step,
-};
+use weir_store::{Detach, Fence, OutboxEntry, Outcome, Refusal, SessionKey, SessionOp, Step};
 
 use super::Session;
 use super::directory::{Closing, Opened, Request, Shard};
@@ -24,9 +22,6 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::ledger::Loss;
 use crate::outbox::Bell;
-
-/// How often a connected persistent session reads on in its stored queue unasked, in milliseconds.
-const RECHECK_MS: u64 = 30_000;
 
 pub struct ShardActor;
 
@@ -133,7 +128,7 @@ impl State {
 
     /// Has connected persistent sessions look whether their queue holds more than they were told of.
     fn recheck(&mut self) {
-        if clock::coarse_ms().saturating_sub(self.rechecked_ms) < RECHECK_MS {
+        if clock::coarse_ms().saturating_sub(self.rechecked_ms) < self.broker.config().queue_look_ms {
             return;
         }
         self.rechecked_ms = clock::coarse_ms();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -63,9 +63,15 @@ pub struct Node {
     pub links: Arc<Links>,
     endpoint: PeerEndpoint,
     connections: AtomicU64,
+    /// It was killed: nobody answers any more.
+    is_dead: AtomicBool,
 }
 
 impl Node {
+    pub fn is_dead(&self) -> bool {
+        self.is_dead.load(Ordering::Relaxed)
+    }
+
     pub fn realm(&self) -> Arc<Realm> {
         self.broker.realm_or_new(&DEFAULT_REALM.into())
     }
@@ -190,8 +196,9 @@ impl Bed {
         let inbox = Arc::new(Inbox(broker.clone()));
         let links = Links::start(endpoint.clone(), local, inbox, self.setup.link.clone());
         broker.join(links.clone());
-        let connections = AtomicU64::new(0);
-        let node = Arc::new(Node { name, incarnation, broker, store, links, endpoint, connections });
+        let (connections, is_dead) = (AtomicU64::new(0), AtomicBool::new(false));
+        let node = Node { name, incarnation, broker, store, links, endpoint, connections, is_dead };
+        let node = Arc::new(node);
         self.nodes.push(node.clone());
         node
     }
@@ -224,6 +231,7 @@ impl Bed {
     pub async fn kill(&mut self, name: &str) {
         let place = self.nodes.iter().position(|node| node.name == name).expect("a node of that name");
         let node = self.nodes.remove(place);
+        node.is_dead.store(true, Ordering::Relaxed);
         self.store.cut(node.incarnation);
         node.endpoint.close(weir_net::peer::code::DONE, "killed");
         node.links.stop().await;

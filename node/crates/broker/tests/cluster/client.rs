@@ -130,6 +130,10 @@ impl Client {
         self.answers = before.answers;
     }
 
+    pub fn is_clean(&self) -> bool {
+        self.opened.session.stored.is_none()
+    }
+
     /// Whether it has got all of these.
     pub fn has_all(&self, payloads: &[String]) -> bool {
         let got: HashSet<_> = self.payloads().into_iter().collect();
@@ -174,7 +178,7 @@ impl Client {
 
     /// Takes what has come, and answers it.
     pub async fn take(&mut self) {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.node.is_dead() {
             return;
         }
         let (node, session) = (self.node.clone(), self.opened.session.clone());
@@ -334,6 +338,9 @@ impl Client {
 
     async fn close(&mut self, expiry_seconds: u32, will: bool) {
         let (node, session) = (self.node.clone(), self.opened.session.clone());
+        if node.is_dead() {
+            return;
+        }
         node.broker.ledger().settle(&mut self.tally);
         let closing = Closing {
             realm: node.realm(),

@@ -78,7 +78,7 @@ async fn a_publisher_that_wants_nothing_of_its_own_gets_nothing_back() {
 
 /// Of a message of that number.
 fn qos_of(number: u32) -> Qos {
-    if number % 3 == 0 { Qos::AtLeastOnce } else { Qos::AtMostOnce }
+    if number.is_multiple_of(3) { Qos::AtLeastOnce } else { Qos::AtMostOnce }
 }
 
 #[tokio::test]

@@ -45,10 +45,15 @@ async fn who_comes_to_another_node_is_taken_from_the_first() {
 async fn of_two_who_come_at_once_the_one_with_the_newer_fence_stays() {
     let bed = Bed::of(&["a", "b"]).await;
     let (a, b) = (bed.node("a"), bed.node("b"));
-    for (place, (expiry, known, clean_start)) in
-        [(CLEAN, false, false), (STAYS, false, false), (STAYS, true, false), (STAYS, true, true), (STAYS, false, true)]
-            .into_iter()
-            .enumerate()
+    for (place, (expiry, known, clean_start)) in [
+        (CLEAN, false, false),
+        (STAYS, false, false),
+        (STAYS, true, false),
+        (STAYS, true, true),
+        (STAYS, false, true),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let id = format!("c{place}");
         if known {

@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use weir_model::UnixMillis;
 use weir_store::{
-    Account, Answer, Done, Due, Level, Mirror, NodeRef, Page, Queued, ReadError, Restored, SessionKey, Step, Store,
+    Account, Answer, Done, Due, Level, Mirror, NodeRef, Page, Queued, ReadError, Restored, SessionKey, Step,
+    Store,
 };
 
 type Answers = Arc<Mutex<Option<Vec<(Answer, Done)>>>>;
@@ -32,6 +33,10 @@ impl Watched {
     /// What is submitted from now on is done, and its answer waits.
     pub fn hold_answers(&self) {
         self.held.lock().get_or_insert_default();
+    }
+
+    pub fn holds_answers(&self) -> bool {
+        self.held.lock().is_some()
     }
 
     pub fn answers_held(&self) -> usize {

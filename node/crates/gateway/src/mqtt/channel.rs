@@ -19,6 +19,7 @@ use weir_wire::mqtt::{self, Disconnect, PacketType, ReasonCode, Version, encode}
 
 use super::alias::{Incoming, Outgoing};
 use super::authenticate::Method;
+use super::last_seen::LastSeen;
 use super::reason;
 use super::subscribe::Replay;
 use super::trace;
@@ -74,6 +75,15 @@ pub struct Owed {
     pub replays: VecDeque<Replay>,
     /// A page of retained messages on its way into the stored queue.
     pub replaying: Option<Arc<Commit>>,
+    /// What it was given last of retained topics, as long as that may not be what the store holds.
+    pub last_seen: LastSeen,
+}
+
+impl Owed {
+    pub fn is_nothing(&self) -> bool {
+        let Owed { releases, replays, replaying, last_seen } = self;
+        releases.is_empty() && replays.is_empty() && replaying.is_none() && last_seen.is_empty()
+    }
 }
 
 /// What a connection leaves behind.
@@ -146,6 +156,7 @@ impl Mqtt {
         session.outbox.heard(Bell::Progress);
         if session.outbox.heard(Bell::Recheck) {
             self.behind = true;
+            self.look_at_seen();
         }
         if session.outbox.heard(Bell::Shutdown) {
             return Some(self.sent_elsewhere(out));
@@ -244,8 +255,10 @@ impl Channel for Mqtt {
                 return flow;
             }
         }
-        if self.owed.is_some() {
-            self.pay_owed(cx, out);
+        if self.owed.is_some()
+            && let Some(flow) = self.pay_owed(cx, out)
+        {
+            return flow;
         }
         if let Some(loading) = &mut self.loading
             && let Poll::Ready(rows) = loading.as_mut().poll(cx)

@@ -230,7 +230,7 @@ impl Mqtt {
                 if let Some(claim) = claim {
                     self.publisher.broker.group_ack(&claim);
                 }
-                self.release_delivery(packet_id, number, out);
+                return self.release_delivery(packet_id, number, out);
             }
             Answered::Unknown if kind == PacketType::Pubrec => {
                 self.ack(PacketType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound, out);
@@ -241,9 +241,10 @@ impl Mqtt {
     }
 
     /// PUBREL may go out once the store knows of the PUBREC: else a crash would send PUBLISH again.
-    fn release_delivery(&mut self, packet_id: u16, number: u64, out: &mut Vec<u8>) {
+    fn release_delivery(&mut self, packet_id: u16, number: u64, out: &mut Vec<u8>) -> Option<Flow> {
         let Some(fence) = self.stored_fence() else {
-            return self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
+            self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
+            return None;
         };
         let session = self.session().clone();
         let ops = [SessionOp::Pubrec { fence, number }].into_iter().collect();
@@ -251,7 +252,7 @@ impl Mqtt {
         let commit = weir_broker::publish::Commit::submit(&self.publisher.broker, &session, vec![step]);
         let owed = self.owed.get_or_insert_default();
         owed.releases.push_back((packet_id, commit));
-        self.send_releases(out);
+        self.send_releases(out)
     }
 
     /// The right to write to the stored queue, if deliveries go through it.

@@ -9,36 +9,45 @@ use weir_broker::ledger::Loss;
 use weir_broker::outbox::{Claim, Live};
 use weir_broker::publish::Publisher;
 use weir_broker::session::window::Held;
-use weir_broker::store::{Page, Queued, RowState, SessionOp};
-use weir_model::{Message, Qos};
+use weir_broker::store::{Page, Queued, Refusal, RowState, SessionOp};
+use weir_model::{Message, Qos, Reason};
 use weir_wire::mqtt::{PacketType, ReasonCode};
 
 use super::channel::Mqtt;
 use super::form;
-use crate::connection::Channel;
+use crate::connection::{Channel, Flow};
 
 /// Most bytes of rows one read of a queue takes into memory.
 const PAGE_BYTES: usize = 256 << 10;
 
 impl Mqtt {
     /// Goes on with what the store or the retained table is needed for.
-    pub fn pay_owed(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        self.send_releases(out);
-        let Some(owed) = &mut self.owed else { return };
+    pub fn pay_owed(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Option<Flow> {
+        if let Some(flow) = self.send_releases(out) {
+            return Some(flow);
+        }
+        let owed = self.owed.as_mut()?;
         if owed.replaying.take_if(|commit| commit.is_answered()).is_some() {
             self.behind = true;
         }
         self.replay(cx, out);
-        self.owed.take_if(|o| o.releases.is_empty() && o.replays.is_empty() && o.replaying.is_none());
+        self.owed.take_if(|owed| owed.is_nothing());
+        None
     }
 
-    /// PUBRELs whose PUBREC is stored, in order.
-    pub fn send_releases(&mut self, out: &mut Vec<u8>) {
+    /// PUBRELs whose PUBREC is stored, in order. One that could not be stored ends the connection: on the
+    /// next one the client gets PUBLISH again, and knows it by its packet id as long as it has no PUBREL.
+    pub fn send_releases(&mut self, out: &mut Vec<u8>) -> Option<Flow> {
         while let Some(owed) = &mut self.owed
-            && let Some((packet_id, _)) = owed.releases.pop_front_if(|(_, commit)| commit.is_answered())
+            && let Some((packet_id, commit)) = owed.releases.pop_front_if(|(_, commit)| commit.is_answered())
         {
-            self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out);
+            match commit.refusal() {
+                None => self.ack(PacketType::Pubrel, packet_id, ReasonCode::Success, out),
+                Some(Refusal::Fenced) => return Some(self.end(Reason::TakenOver, "", out)),
+                Some(_) => return Some(self.end(Reason::Unavailable, "a PUBREC cannot be kept", out)),
+            }
         }
+        None
     }
 
     /// Live copies from the outbox, as far as the window and the answer buffer allow.
@@ -97,6 +106,7 @@ impl Mqtt {
         if delivery.message.is_expired(clock::unix()) {
             return self.give_up(number, delivery, held, again, Loss::Expired);
         }
+        self.note_seen(delivery);
         let start = out.len();
         let packet_id = weir_broker::session::window::packet_id(number);
         form::encode_delivery(out, delivery, packet_id, again, self.version);

@@ -192,7 +192,7 @@ impl Lease {
         let sent = (self.clock)();
         let mut batch = redis::pipe();
         batch.add_command(script::renew(&self.layout, &self.node, lease));
-        let wait = connection.wait();
+        let Ok(wait) = connection.wait() else { return Err(NotRenewed::Unconfirmed) };
         if let Some(wait) = wait {
             batch.add_command(wait.command());
         }

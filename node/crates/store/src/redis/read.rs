@@ -1,15 +1,20 @@
 //! Reading queues, and calls that ask without a batch.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use redis::RedisError;
 
 use super::decode::{self, DecodeError};
 use super::errors::{Kind, Policy};
 use super::layout::{Layout, session_id};
+use super::level::Unconfirmed;
 use super::library;
 use super::servers::Connection;
 use crate::{Delivery, Page, Queued, ReadError, RowState, SessionKey};
+
+/// How long what was read may take to be confirmed.
+const CONFIRM: Duration = Duration::from_secs(1);
 
 /// Entries of one read of a queue.
 const ROWS: usize = 128;
@@ -38,8 +43,30 @@ pub(super) fn garbled(error: DecodeError) -> RedisError {
     RedisError::from((redis::ErrorKind::UnexpectedReturnType, "a row cannot be read", error.to_string()))
 }
 
-/// Rows of a queue above a number, in order: those that wait, and those that PUBREC has released.
+/// Rows of a queue above a number, in order: those that wait, and those that PUBREC has released. All of them are as
+/// safe as the level wants: the number of a row that a failover takes back is given to another message, which the
+/// client would take for the one it had.
 pub(super) async fn queue(
+    connection: &mut Connection,
+    layout: &Layout,
+    key: &SessionKey,
+    after: u64,
+    page: Page,
+) -> Result<Vec<Queued>, RedisError> {
+    let found = rows(connection, layout, key, after, page).await?;
+    let wait = connection.wait().map_err(unconfirmed)?;
+    if wait.is_some() && !found.is_empty() {
+        let shard = layout.of_session(&session_id(key));
+        connection.confirm(&layout.prefix, shard, CONFIRM).await.map_err(unconfirmed)?;
+    }
+    Ok(found)
+}
+
+fn unconfirmed(error: Unconfirmed) -> RedisError {
+    RedisError::from((redis::ErrorKind::Io, "rows that may be taken back", error.to_string()))
+}
+
+async fn rows(
     connection: &mut Connection,
     layout: &Layout,
     key: &SessionKey,

@@ -319,6 +319,10 @@ impl Store for RedisStore {
         .boxed()
     }
 
+    fn applies_at_once(&self) -> bool {
+        false
+    }
+
     fn is_shared(&self) -> bool {
         true
     }

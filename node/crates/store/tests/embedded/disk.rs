@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_model::Position;
 use weir_store::suite::{
-    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, owner, restore, resuming,
-    retain, rows, step, will,
+    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, owner, restore,
+    resuming, retain, rows, step, will,
 };
 use weir_store::{
     Config, Due, Fence, Open, OpenError, OutboxEntry, Queued, Recovery, Restored, SessionKey, SessionOp,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use weir_model::MessageId;
 use weir_store::suite::{
-    ask, ask_one, client, delivery, detach, due, enqueue, enqueue_with, group, message, owner, restore, resuming,
-    retain, texts, will,
+    ask, ask_one, client, delivery, detach, due, enqueue, enqueue_with, group, message, owner, restore,
+    resuming, retain, texts, will,
 };
 use weir_store::{
     Account, Due, Enqueue, Fence, Open, Outcome, Refusal, SessionKey, SessionOp, Store, SubscriptionOptions,

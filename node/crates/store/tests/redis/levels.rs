@@ -34,7 +34,7 @@ async fn a_server_that_syncs_always_proves_fsynced() {
     let redis = Redis::build().set("appendfsync", "always").start();
     let servers = servers(&redis.url()).await;
     assert_eq!(servers.level(), Level::Fsynced);
-    assert!(connected(&servers, Shard::Nodes).await.wait().is_none());
+    assert!(connected(&servers, Shard::Nodes).await.wait().expect("the level is proved").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +45,7 @@ async fn a_write_waits_for_as_many_replicas_as_the_level_says() {
     let level = Level::Replicated(NonZeroU32::MIN);
     let servers = Servers::connect(&redis.url(), level.into(), &config()).await.unwrap();
     let mut connection = connected(&servers, Shard::Topic(0)).await;
-    let wait = connection.wait().unwrap();
+    let wait = connection.wait().unwrap().expect("replicas are waited for");
     let mut batch = redis::pipe();
     batch.cmd("SET").arg("{weir:t0}:x").arg(1).ignore().add_command(wait.command());
     let answers: Vec<redis::Value> = batch.query_async(&mut connection).await.unwrap();

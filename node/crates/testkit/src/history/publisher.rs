@@ -22,6 +22,8 @@ pub struct Publisher {
     lines: Vec<Line>,
     turn: usize,
     last_packet_id: u16,
+    /// Its connections so far.
+    lives: u32,
     /// In the order sent.
     inflight: VecDeque<Sent>,
 }
@@ -44,7 +46,7 @@ impl Publisher {
         let mut lines: Vec<Line> = (0..TOPICS).flat_map(of_topic).collect();
         lines.push(line(CONTESTED, Qos::AtLeastOnce));
         let history = history.clone();
-        Publisher { history, way, lines, turn: 0, last_packet_id: 0, inflight: VecDeque::new() }
+        Publisher { history, way, lines, turn: 0, last_packet_id: 0, lives: 0, inflight: VecDeque::new() }
     }
 
     /// Publishes until it is enough and everything has been answered.
@@ -52,6 +54,7 @@ impl Publisher {
         while !self.is_done()
             && let Some(mut connection) = self.way.connect()
         {
+            self.lives += 1;
             let ended = self.resend(&mut connection).and_then(|()| self.publish(&mut connection));
             if let Err(gone) = ended {
                 self.way.leave(&gone);
@@ -94,7 +97,7 @@ impl Publisher {
     fn add_next(&mut self, node: usize, frames: &mut Vec<u8>) {
         let line = self.lines[self.turn % self.lines.len()];
         self.turn += 1;
-        let number = self.history.send(line, node);
+        let number = self.history.send(line, node, self.lives);
         let packet_id = self.packet_id();
         let sent = Sent { packet_id, line, number, is_released: false, is_repeated: false };
         frames.extend(sent.frame(false));

@@ -59,7 +59,8 @@ impl History {
             other => kind(other).to_owned(),
         };
         let sent = book.sent.get(&(line, number)).map_or_else(|| "never sent".to_owned(), when_sent);
-        let arrivals = book.arrived.get(&(receiver.clone(), line)).map_or(&[][..], Vec::as_slice);
+        let name_only = receiver.split(' ').next().unwrap_or_default().to_owned();
+        let arrivals = book.arrived.get(&(name_only, line)).map_or(&[][..], Vec::as_slice);
         let mut text = format!("- {what} at {receiver}: {}, number {number}, {sent}\n", name(line));
         let _ = writeln!(text, "    it got {}", around(arrivals, number));
         text

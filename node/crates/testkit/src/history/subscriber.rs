@@ -191,7 +191,7 @@ impl Subscriber {
                 Habit::Spared => Promise::Connected,
                 Habit::Clean => Promise::None,
             };
-            let arrived = Arrived { number, node, dup: publish.dup };
+            let arrived = Arrived { number, node, dup: publish.dup, life: self.lives };
             self.history.receive((&receiver, promise), line, arrived);
         }
     }

@@ -66,7 +66,7 @@ pub(super) async fn call(
     prefix: Arc<str>,
     shard: Shard,
 ) -> Result<Reply, Failure> {
-    let Some(wait) = connection.wait() else {
+    let Some(wait) = connection.wait()? else {
         let answer = connection.req_packed_command(&command).await?;
         return Ok(reply(answer.extract_error()?)?);
     };

@@ -34,8 +34,13 @@ pub struct Connection {
 impl Connection {
     /// What to put in the same pipeline right behind a write of which the level wants a confirmation. `None` = its
     /// answer is one.
-    pub fn wait(&self) -> Option<Wait> {
-        self.primary.confirm().ok()?.wait(self.confirm_timeout)
+    ///
+    /// # Errors
+    /// The primary does not prove the level now: no answer of it is a confirmation.
+    pub fn wait(&self) -> Result<Option<Wait>, Unconfirmed> {
+        let confirm = self.primary.confirm();
+        let confirm = confirm.map_err(|unproved| Unconfirmed { cause: unproved.to_string() })?;
+        Ok(confirm.wait(self.confirm_timeout))
     }
 
     /// Waits until everything that this primary was given before this call is as safe as the level wants, whichever
@@ -44,9 +49,7 @@ impl Connection {
     pub async fn confirm(&mut self, prefix: &str, shard: Shard, within: Duration) -> Result<(), Unconfirmed> {
         let until = Instant::now() + within;
         loop {
-            let confirm = self.primary.confirm();
-            let confirm = confirm.map_err(|unproved| Unconfirmed { cause: unproved.to_string() })?;
-            let Some(wait) = confirm.wait(self.confirm_timeout) else { return Ok(()) };
+            let Some(wait) = self.wait()? else { return Ok(()) };
             let mut marked = redis::pipe();
             marked.cmd("EVAL").arg(MARK).arg(1).arg(shard.key(prefix, "mark")).ignore();
             marked.add_command(wait.command());
