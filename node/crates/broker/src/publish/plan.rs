@@ -115,7 +115,7 @@ impl Plan {
             plan.on_its_way = if matched.queued { OnItsWay::begin(broker, realm, message) } else { None };
         }
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(publisher)) {
-            plan.queue(message, target, id);
+            plan.queue(target, id, fanout::delivery(message, target, None));
         }
         for group in &matched.groups {
             plan.share(broker, message, group, id, Reach::Anywhere(None));
@@ -123,10 +123,13 @@ impl Plan {
         plan
     }
 
-    /// Only what goes to the queues of sessions.
+    /// The stored value of a topic once more for the queues of sessions, marked as what it is: retained.
     pub fn queues(message: &Arc<Message>, matched: &Matched) -> Plan {
         let mut plan = Plan::default();
-        matched.targets.iter().for_each(|target| plan.queue(message, target, None));
+        for target in &matched.targets {
+            let delivery = Delivery { retain: true, ..fanout::delivery(message, target, None) };
+            plan.queue(target, None, delivery);
+        }
         plan
     }
 
@@ -200,7 +203,7 @@ impl Plan {
         };
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
             if !seen(&target.session) {
-                more.queue(message, target, self.id);
+                more.queue(target, self.id, fanout::delivery(message, target, None));
             }
         }
         more
@@ -220,8 +223,7 @@ impl Plan {
         self.delayed
     }
 
-    fn queue(&mut self, message: &Arc<Message>, target: &Target, id: Option<MessageId>) {
-        let delivery = fanout::delivery(message, target, None);
+    fn queue(&mut self, target: &Target, id: Option<MessageId>, delivery: Delivery) {
         if let (Some(generation), true) = (target.session.stored, delivery.qos > Qos::AtMostOnce) {
             self.enqueue(
                 target.session.key.clone(),

@@ -54,12 +54,20 @@ impl Settling {
         values.newest.is_some() && !std::mem::replace(&mut values.watched, true)
     }
 
-    /// The newest of this node's own values, and the end of the watch, if none is on its way.
-    fn rest(&self, place: &Place) -> Option<Position> {
+    /// The newest of this node's own values if none is on its way.
+    fn newest(&self, place: &Place) -> Option<Position> {
+        self.0.lock().get(place).filter(|values| values.on_their_way == 0)?.newest
+    }
+
+    /// Ends the watch of a topic, unless more came since `own`.
+    fn rest(&self, place: &Place, own: Position) -> bool {
         let mut topics = self.0.lock();
-        let own = topics.get(place).filter(|values| values.on_their_way == 0)?.newest;
-        topics.remove(place);
-        own
+        let at_rest = |values: &Values| values.on_their_way == 0 && values.newest == Some(own);
+        let rests = topics.get(place).is_none_or(at_rest);
+        if rests {
+            topics.remove(place);
+        }
+        rests
     }
 }
 
@@ -93,24 +101,32 @@ impl Drop for OnItsWay {
 }
 
 impl Broker {
-    /// Waits until a topic is at rest; then, if its value is another node's, puts that in the queues once more.
+    /// What another node had stored before this node's copies were in the queues may have its copies before
+    /// them. If that is what the topic comes to rest with, it is put in the queues once more.
     async fn settle_queues(&self, place: &Place) {
         let (name, topic) = place;
         let realm = self.realm_or_new(name);
-        let mut seen = realm.retained.position(topic);
-        let own = loop {
-            tokio::time::sleep(AT_REST).await;
+        loop {
             let caught_up = self.store().caught_up().await.is_ok();
-            let now = realm.retained.position(topic);
-            if caught_up
-                && std::mem::replace(&mut seen, now) == now
-                && let Some(own) = self.settling().rest(place)
+            let own = self.settling().newest(place);
+            let held = realm.retained.position(topic);
+            let overtaken = caught_up && own.is_some() && held > own;
+            if let Some(own) = own.filter(|_| !overtaken)
+                && self.settling().rest(place, own)
             {
-                break own;
+                return;
             }
-        };
-        if let Some(newer) = realm.retained.newer_than(topic, own) {
-            self.queue_once_more(&realm, &newer).await;
+            tokio::time::sleep(AT_REST).await;
+            // A value that came after is behind this node's copies.
+            let last = realm.retained.position(topic) == held;
+            if let Some(own) = own.filter(|_| overtaken)
+                && self.settling().rest(place, own)
+            {
+                if let Some(newer) = realm.retained.newer_than(topic, own).filter(|_| last) {
+                    self.queue_once_more(&realm, &newer).await;
+                }
+                return;
+            }
         }
     }
 
@@ -140,9 +156,14 @@ mod tests {
         (0..3).for_each(|_| settling.begin(&place));
         assert!(settling.end(&place, at(6)));
         assert!(!settling.end(&place, at(5)), "it is watched");
-        assert_eq!(settling.rest(&place), None, "one is on its way");
+        assert_eq!(settling.newest(&place), None, "one is on its way");
         assert!(!settling.end(&place, None), "a refused one counts for nothing");
-        assert_eq!(settling.rest(&place), at(6));
+        let newest = settling.newest(&place).unwrap();
+        assert_eq!(Some(newest), at(6));
+        settling.begin(&place);
+        assert!(!settling.rest(&place, newest), "more came");
+        settling.end(&place, None);
+        assert!(settling.rest(&place, newest));
         settling.begin(&place);
         assert!(!settling.end(&place, None));
         assert!(settling.0.lock().is_empty());
