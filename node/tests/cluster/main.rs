@@ -6,5 +6,8 @@ mod drain;
 mod faults;
 mod life;
 mod membership;
+mod redis_away;
+mod redis_full;
+mod rollback;
 mod scene;
 mod sessions;

@@ -7,12 +7,15 @@
 use std::sync::{Arc, Weak};
 
 use weir_model::{Filter, Message, Position, Topic};
-use weir_store::{Fence, Mirror, Owner, SessionChange, SessionKey, SessionKind, SubscriptionOptions};
+use weir_store::{
+    Fence, Mirror, Owner, Rollback, SessionChange, SessionKey, SessionKind, SubscriptionOptions,
+};
 
 use crate::broker::{Broker, Shared};
 use crate::ledger::Loss;
 use crate::outbox::Bell;
 use crate::session::{Session, owner};
+use crate::sys;
 
 /// Takes the store's table changes into a broker, as long as there is one.
 pub(crate) struct Tables(pub Weak<Shared>);
@@ -31,6 +34,12 @@ impl Mirror for Tables {
             Broker::of(shared).session_changed(key, change);
         }
     }
+
+    fn rolled_back(&self, rollback: &Rollback) {
+        if let Some(shared) = self.0.upgrade() {
+            Broker::of(shared).rolled_back(rollback);
+        }
+    }
 }
 
 /// A session as another node has opened it.
@@ -43,6 +52,18 @@ struct Elsewhere<'a> {
 }
 
 impl Broker {
+    /// Connections of sessions that went back are ended: their clients come again, and are given what the store has.
+    fn rolled_back(&self, rollback: &Rollback) {
+        for realm in self.realms() {
+            for session in self.sessions().all(&realm.name) {
+                if session.stored.is_some() && session.is_online() && rollback.is_in(&session.key) {
+                    session.outbox.ring(Bell::Kick);
+                }
+            }
+        }
+        sys::rolled_back(self, rollback);
+    }
+
     fn session_changed(&self, key: &SessionKey, change: SessionChange) {
         match change {
             SessionChange::Opened { fence, home, persistent, owner, present } => {

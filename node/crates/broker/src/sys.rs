@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_model::{DEFAULT_REALM, Message, Position, Qos, Topic};
+use weir_store::Rollback;
 
 use crate::broker::Broker;
 use crate::clock;
@@ -43,6 +44,14 @@ pub(crate) fn drops(broker: &Broker, events: usize) {
     for event in broker.ledger().drops.take(events) {
         let Ok(payload) = serde_json::to_vec(&event) else { continue };
         deliver(broker, &message(&topic, payload, false), &matched);
+    }
+}
+
+/// Says what became of the store when it went back; retained, so that who comes later hears of the last time.
+pub(crate) fn rolled_back(broker: &Broker, rollback: &Rollback) {
+    if let Ok(shards) = serde_json::to_string(&rollback.shards) {
+        let at = clock::unix().0;
+        say(broker, "$SYS/rollback", format!("{{\"at\":{at},\"shards\":{shards}}}"));
     }
 }
 

@@ -18,11 +18,13 @@ use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, To
 mod level;
 mod nodes;
 mod queue;
+mod rollback;
 
 pub use crate::account::Account;
 pub use level::{Level, LevelChoice, UnknownLevel};
 pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
 pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
+pub use rollback::{Rollback, ShardRollback};
 
 /// Names a session or a share group within a realm: one slot family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -275,6 +277,10 @@ pub trait Mirror: Send + Sync {
     /// A session of any node changed. Called by stores that nodes share, for changes of all nodes, this
     /// one included; own changes may come a second time. It may submit, and must not wait for the answer.
     fn session(&self, key: &SessionKey, change: SessionChange);
+
+    /// A shared store has forgotten what it acknowledged, to this node or another; what this node could still put back
+    /// is there again. Connections of sessions in it know more or less than the store.
+    fn rolled_back(&self, _rollback: &Rollback) {}
 }
 
 /// A session found at start, or left behind by a lost node.

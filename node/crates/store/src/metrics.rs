@@ -48,6 +48,18 @@ fn describe_redis() {
             "weir_store_redis_batches_repeated_total",
             "Batches that were asked for again and had been applied before.",
         ),
+        (
+            "weir_store_redis_rollbacks_total",
+            "Shards whose epoch this node raised because acknowledged batches were gone.",
+        ),
+        (
+            "weir_store_redis_rollback_replayed_total",
+            "Steps that a rollback had undone and that were applied again.",
+        ),
+        (
+            "weir_store_redis_rollback_lost_total",
+            "What a rollback has undone for good, by kind: steps, or batches of which nothing is kept here.",
+        ),
         ("weir_store_redis_connects_total", "Connections made to primaries."),
         (
             "weir_store_redis_connections_lost_total",

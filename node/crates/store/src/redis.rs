@@ -13,6 +13,7 @@ mod level;
 mod library;
 mod mirror;
 mod read;
+mod rollback;
 mod servers;
 mod shard;
 mod store;

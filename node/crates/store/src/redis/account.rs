@@ -11,6 +11,10 @@ use crate::Account;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ShardRow {
     pub epoch: u64,
+    /// What the next generation, fence or entry is made of.
+    pub counter: u64,
+    /// How many batches were applied again after rollbacks.
+    pub healed: u64,
     /// What it holds, and what has come and gone since the store was made.
     pub account: Account,
     /// Raised by every batch that changes the row.
@@ -22,7 +26,7 @@ impl ShardRow {
         let list = unpacked(packed)?;
         let mut values = Values::of(&list)?;
         let epoch = values.number()?;
-        let (_counter, _group_base) = (values.number()?, values.number()?);
+        let (counter, _group_base) = (values.number()?, values.number()?);
         let mut next = || values.number();
         let account = Account {
             queued_messages: next()?,
@@ -38,7 +42,8 @@ impl ShardRow {
             not_taken: next()?,
             restored: 0,
         };
-        Ok(ShardRow { epoch, account, version: next()? })
+        let (version, healed) = (next()?, next()?);
+        Ok(ShardRow { epoch, counter, healed, account, version })
     }
 }
 
@@ -77,9 +82,9 @@ impl Accounts {
         self.known.lock().sum
     }
 
-    /// The epoch of a shard; 0 = not known.
-    pub fn epoch(&self, shard: Shard) -> u64 {
-        self.known.lock().rows.get(self.layout.index(shard)).map_or(0, |row| row.epoch)
+    /// What a shard answered last.
+    pub fn row(&self, shard: Shard) -> ShardRow {
+        self.known.lock().rows.get(self.layout.index(shard)).copied().unwrap_or_default()
     }
 
     /// What all shards but this one hold.

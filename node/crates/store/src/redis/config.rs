@@ -64,6 +64,11 @@ pub struct RedisConfig {
     pub confirm_ms: u64,
     /// Milliseconds after which a write whose answer was lost is given up as unknown, while its server is away.
     pub unknown_wait_ms: u64,
+    /// Milliseconds for which acknowledged writes are kept here, to be written again when Redis has forgotten them;
+    /// 0 = none are.
+    pub replay_window_ms: u64,
+    /// Most bytes of such writes, over all shards; the oldest of a shard go first.
+    pub replay_window_bytes: usize,
     /// Milliseconds a node's lease lasts; it is renewed three times as often.
     pub lease_ms: u64,
     /// Milliseconds within which the node must have heard of all changes to renew its lease.
@@ -94,6 +99,8 @@ impl Default for RedisConfig {
             watch_interval_ms: 1000,
             confirm_ms: 500,
             unknown_wait_ms: 10_000,
+            replay_window_ms: 10_000,
+            replay_window_bytes: 64 << 20,
             lease_ms: 3000,
             mirror_lag_max_ms: 1000,
             memory_high_percent: 85,

@@ -3,14 +3,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::FuturesOrdered;
 use metrics::counter;
+use parking_lot::Mutex;
 use tracing::warn;
 
+use super::account::ShardRow;
 use super::decode::answers;
 use super::encode::Steps;
 use super::errors::Policy;
@@ -23,11 +26,15 @@ use crate::{Answer, Outcome, Refusal, Step, TopicOp};
 
 mod call;
 mod command;
+mod heal;
 mod intake;
+mod window;
 
 use call::{Failure, Reply, call};
 use command::command;
 pub(super) use intake::Intake;
+pub(super) use window::Budget;
+use window::Window;
 
 /// Batches that may be unanswered; the library keeps as many answers.
 const WINDOW: usize = 4;
@@ -42,25 +49,42 @@ const EAGER: usize = 64;
 pub(super) struct Lane {
     pub shard: Shard,
     pub intake: Intake,
+    /// The newest batch that the shard has applied.
+    pub last: AtomicU64,
+    /// What was acknowledged lately.
+    pub window: Mutex<Window>,
+    /// The shard was seen to know less than that.
+    is_suspect: AtomicBool,
 }
 
 impl Lane {
-    pub fn new(shard: Shard) -> Arc<Lane> {
-        Arc::new(Lane { shard, intake: Intake::default() })
+    pub fn new(shard: Shard, budget: Arc<Budget>) -> Arc<Lane> {
+        let (last, is_suspect) = (AtomicU64::new(0), AtomicBool::new(false));
+        let window = Mutex::new(Window::new(budget));
+        Arc::new(Lane { shard, intake: Intake::default(), last, window, is_suspect })
+    }
+
+    /// The shard was seen to know less than it had applied: the lane looks for itself.
+    pub fn suspect(&self) {
+        self.is_suspect.store(true, Ordering::Release);
+        self.intake.ring();
     }
 
     /// Runs until the intake is closed and everything is answered.
     pub async fn run(self: Arc<Lane>, context: Arc<Context>) {
-        let epoch = context.accounts.epoch(self.shard);
+        let row = context.accounts.row(self.shard);
         let mut runner = Runner {
             lane: self,
             context,
+            pending: VecDeque::new(),
+            is_healing: false,
+            row,
             sent: VecDeque::new(),
             calls: FuturesOrdered::new(),
             connection: None,
             newest: 0,
             last: 0,
-            epoch,
+            epoch: row.epoch,
             failing_since: None,
             pause: Duration::ZERO,
         };
@@ -74,11 +98,14 @@ struct Batch {
     works: Vec<Work>,
     /// The packed steps, kept until they are answered.
     packed: Vec<u8>,
+    steps: u64,
     /// Only what frees memory.
     free: bool,
     born: Instant,
     /// Whether an attempt ended without saying that it did nothing.
     may_be_done: bool,
+    /// A rollback has undone it, and nobody waits for its answer: Unix milliseconds of its last change, 0 = none.
+    again: Option<u64>,
 }
 
 struct Runner {
@@ -86,6 +113,12 @@ struct Runner {
     context: Arc<Context>,
     /// Sent and not answered, in order; as many as there are calls.
     sent: VecDeque<Batch>,
+    /// To be sent before anything new, after a rollback.
+    pending: VecDeque<Batch>,
+    /// Whether some of them were undone by it.
+    is_healing: bool,
+    /// As it was answered last.
+    row: ShardRow,
     calls: FuturesOrdered<BoxFuture<'static, Result<Reply, Failure>>>,
     connection: Option<Connection>,
     /// The newest number given.
@@ -101,7 +134,16 @@ impl Runner {
     /// False when there is nothing left to do.
     async fn turn(&mut self) -> bool {
         let lane = self.lane.clone();
-        while self.sent.len() < WINDOW && (self.sent.is_empty() || lane.intake.len() >= EAGER) {
+        while self.sent.len() < WINDOW
+            && let Some(batch) = self.pending.pop_front()
+        {
+            self.sent.push_back(batch);
+            self.send(self.sent.len() - 1).await;
+        }
+        while self.pending.is_empty()
+            && self.sent.len() < WINDOW
+            && (self.sent.is_empty() || lane.intake.len() >= EAGER)
+        {
             let works = lane.intake.take(OPS_MAX, self.context.batch_bytes_max);
             if works.is_empty() {
                 break;
@@ -109,6 +151,10 @@ impl Runner {
             self.add(works).await;
         }
         if self.sent.is_empty() {
+            if lane.is_suspect.swap(false, Ordering::AcqRel) {
+                self.look().await;
+                return true;
+            }
             if lane.intake.is_drained() {
                 return false;
             }
@@ -125,12 +171,18 @@ impl Runner {
 
     async fn add(&mut self, works: Vec<Work>) {
         let mut steps = Steps::default();
-        works.iter().flat_map(Work::steps).for_each(|step| steps.add(step));
+        let mut count = 0;
+        for step in works.iter().flat_map(Work::steps) {
+            steps.add(step);
+            count += 1;
+        }
         self.newest += 1;
         let born = works.first().map_or_else(Instant::now, |work| work.born);
         let free = self.context.servers.is_memory_high(self.lane.shard);
         let packed = steps.into_bytes();
-        self.sent.push_back(Batch { number: self.newest, works, packed, free, born, may_be_done: false });
+        let (number, steps) = (self.newest, count);
+        let batch = Batch { number, works, packed, steps, free, born, may_be_done: false, again: None };
+        self.sent.push_back(batch);
         self.send(self.sent.len() - 1).await;
     }
 
@@ -159,12 +211,16 @@ impl Runner {
 
     fn answered(&mut self, reply: Reply) {
         let Some(batch) = self.sent.pop_front() else { return };
-        self.last = batch.number;
-        self.epoch = reply.row.epoch;
+        self.reached(batch.number);
+        (self.row, self.epoch) = (reply.row, reply.row.epoch);
         self.failing_since = None;
         self.pause = Duration::ZERO;
         if reply.repeated {
             counter!("weir_store_redis_batches_repeated_total").increment(1);
+        }
+        if batch.again.is_some() {
+            self.context.accounts.note(self.lane.shard, reply.row);
+            return self.healed(batch, &reply);
         }
         let steps = batch.works.iter().flat_map(Work::steps);
         let answers = answers(steps, &reply.answers);
@@ -181,9 +237,11 @@ impl Runner {
         }
     }
 
-    fn hand_out(&self, batch: Batch, answers: Answer) {
+    fn hand_out(&mut self, mut batch: Batch, answers: Answer) {
+        let works = std::mem::take(&mut batch.works);
+        self.keep(batch, Some(last_change(&answers)));
         let mut answers = answers.into_iter();
-        for work in batch.works {
+        for work in works {
             let own: Answer = work.steps().zip(&mut answers).map(|(_, answer)| answer).collect();
             for (step, answer) in work.steps().zip(&own) {
                 match answer {
@@ -253,7 +311,7 @@ impl Runner {
                     batch.free = true;
                 }
             }
-            Policy::Chain => self.chain(failure),
+            Policy::Chain => self.chain(failure, failing_since).await,
             Policy::Adopt => self.epoch = failure.told().unwrap_or(0),
             Policy::Again | Policy::AskAgain => {
                 self.connection = None;
@@ -267,16 +325,15 @@ impl Runner {
     }
 
     /// The shard names another batch as its last one.
-    fn chain(&mut self, failure: &Failure) {
-        let told = failure.told().unwrap_or(0);
+    async fn chain(&mut self, failure: &Failure, failing_since: Instant) {
+        let Some(told) = failure.told() else { return self.give_up() };
         if told < self.last {
-            counter!("weir_store_redis_batches_lost_total").increment(self.last - told);
-            warn!(shard = %self.lane.shard, last = self.last, found = told, "redis_lost_acknowledged_batches");
+            return self.roll_back(told, failing_since).await;
         }
-        if self.sent.front().is_some_and(|batch| batch.number <= told) {
-            self.give_up();
+        if let Some(batch) = self.sent.pop_front_if(|batch| batch.number <= told) {
+            self.drop_batch(batch, true);
         }
-        self.last = told;
+        self.reached(told);
     }
 
     /// Gives up what has waited for too long, or lets a while pass.
@@ -285,10 +342,14 @@ impl Runner {
         let lasts = failing_since.elapsed() > limit;
         let mut gave_up = false;
         while let Some(batch) = self.sent.front()
+            && batch.again.is_none()
             && (batch.born.elapsed() > limit || (lasts && !batch.may_be_done))
         {
             self.give_up();
             gave_up = true;
+        }
+        if lasts && self.is_healing {
+            self.refuse_behind();
         }
         if gave_up && self.sent.is_empty() {
             return;
@@ -300,8 +361,25 @@ impl Runner {
     }
 
     fn give_up(&mut self) {
-        let Some(batch) = self.sent.pop_front() else { return };
+        if let Some(batch) = self.sent.pop_front() {
+            self.drop_batch(batch, false);
+        }
+    }
+
+    fn drop_batch(&mut self, batch: Batch, is_applied: bool) {
+        if batch.again.is_some() {
+            return self.not_healed(&batch, is_applied);
+        }
         let refusal = if batch.may_be_done { Refusal::Unknown } else { Refusal::Unavailable };
         self.refuse(batch, refusal);
     }
+}
+
+/// When the newest of the retained messages was written: Unix milliseconds, 0 = there is none.
+fn last_change(answers: &Answer) -> u64 {
+    let retained = |outcome: &Outcome| match outcome {
+        Outcome::Retained(position) => Some(position.ms),
+        _ => None,
+    };
+    answers.iter().flatten().flatten().filter_map(retained).max().unwrap_or(0)
 }

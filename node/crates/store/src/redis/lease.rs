@@ -28,6 +28,7 @@ pub use enrol::EnrolError;
 
 pub(super) use clock::boot_clock;
 pub(super) use enrol::enrol;
+pub(super) use script::hold;
 
 /// A lease is over here a little before it is over in the store, for clocks that run apart.
 const MARGIN_PARTS: u32 = 100;
@@ -74,6 +75,8 @@ enum NotRenewed {
     Redis(#[from] RedisError),
     #[error("too few replicas have it")]
     Unconfirmed,
+    #[error("the store went back less than a lease ago")]
+    Held,
 }
 
 impl Lease {
@@ -213,6 +216,7 @@ impl Lease {
                     self.stands_until.store(0, Ordering::Release);
                 }
             }
+            script::Renewed::Held => return Err(NotRenewed::Held),
             script::Renewed::Superseded { by } => self.end(Ended::Superseded { by }),
             script::Renewed::Gone => self.end(Ended::Buried),
         }

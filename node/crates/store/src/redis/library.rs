@@ -17,6 +17,7 @@ const SOURCE: &str = concat!(
     include_str!("lua/topic.lua"),
     include_str!("lua/batch.lua"),
     include_str!("lua/due.lua"),
+    include_str!("lua/rollback.lua"),
 );
 
 /// Applies a batch.
@@ -29,6 +30,8 @@ pub(super) const DUE: &str = "weir_1_due";
 pub(super) const SCAN: &str = "weir_1_scan";
 /// Reads the row of a shard.
 pub(super) const ACCOUNT: &str = "weir_1_account";
+/// Raises the epoch of a shard after a rollback.
+pub(super) const RAISE: &str = "weir_1_raise";
 
 /// Puts the library onto a primary, in place of another version of it. Replicas get it from there.
 pub(super) async fn load(connection: &mut Connection) -> Result<(), RedisError> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, pending};
@@ -14,11 +15,12 @@ use weir_model::UnixMillis;
 
 use super::account::{Accounts, ShardRow};
 use super::due::due;
-use super::lane::Lane;
+use super::lane::{Budget, Lane};
 use super::layout::{Layout, SHARDS_MAX, session_id, topic_id};
 use super::lease::{Ended, EnrolError, Lease, boot_clock, enrol};
 use super::mirror::Feed;
 use super::read::{self, ask, read_error};
+use super::rollback::Rollbacks;
 use super::servers::Servers;
 use super::shard::Shard;
 use super::submit::{Gate, Room, Submit, Work};
@@ -37,6 +39,12 @@ const CHANGES_MAX: u64 = 10_000;
 /// How often the accounts of all shards are read: other nodes change them, too.
 const REFRESH: Duration = Duration::from_secs(1);
 
+/// Looks at the accounts between two times at which the marks of this node's last batches are kept for longer.
+const KEEP_EVERY: u64 = 3600;
+
+/// How long such a mark stays after its node has gone.
+const KEPT_SECONDS: u64 = 604_800;
+
 /// What lanes and readers share.
 pub(super) struct Context {
     pub servers: Arc<Servers>,
@@ -52,6 +60,7 @@ pub(super) struct Context {
     pub counters: Counters,
     /// The node's mirror.
     pub feed: Arc<Feed>,
+    pub rollbacks: Rollbacks,
 }
 
 /// The store of one node on a Redis that nodes share.
@@ -117,14 +126,18 @@ impl RedisStore {
             store_id,
             accounts,
             feed,
+            rollbacks: Rollbacks::default(),
         });
+        context.rollbacks.start(&context);
         Ok(Arc::new(RedisStore::start(context, Room::new(config))))
     }
 
     fn start(context: Arc<Context>, room: Arc<Room>) -> RedisStore {
-        let lanes: Vec<Arc<Lane>> = context.layout.all().map(Lane::new).collect();
+        let budget = Budget::new(context.servers.config());
+        let lanes: Vec<Arc<Lane>> =
+            context.layout.all().map(|shard| Lane::new(shard, budget.clone())).collect();
         let tasks = lanes.iter().map(|lane| tokio::spawn(lane.clone().run(context.clone()))).collect();
-        let refresher = tokio::spawn(refresh(context.clone()));
+        let refresher = tokio::spawn(refresh(context.clone(), lanes.clone()));
         RedisStore {
             context,
             lanes,
@@ -429,12 +442,49 @@ async fn read_accounts(
     Ok(())
 }
 
-/// Keeps the account up to date while this node does nothing.
-async fn refresh(context: Arc<Context>) {
+/// Keeps the account up to date while this node does nothing, and looks whether the store went back.
+async fn refresh(context: Arc<Context>, lanes: Vec<Arc<Lane>>) {
+    let mut rounds = 0_u64;
     loop {
-        tokio::time::sleep(REFRESH).await;
+        tokio::select! {
+            () = tokio::time::sleep(REFRESH) => {}
+            () = context.rollbacks.news.notified() => {}
+        }
         // What cannot be read now is read the next time; whoever needs the shard reports it.
         let _ = read_accounts(&context.servers, &context.layout, &context.accounts).await;
         context.counters.note(context.accounts.sum());
+        for lane in &lanes {
+            let _ = look_for_last(&context, lane, rounds.is_multiple_of(KEEP_EVERY)).await;
+        }
+        rounds += 1;
+        context.rollbacks.tell(&context);
     }
+}
+
+/// Whether the last batch that was acknowledged is still known where nothing is written for a while. `keep` sees to it
+/// that it is.
+async fn look_for_last(context: &Context, lane: &Lane, keep: bool) -> Result<(), ReadError> {
+    let acknowledged = lane.last.load(Ordering::Acquire);
+    if acknowledged == 0 {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let mut connection = context.servers.commands(lane.shard).await.map_err(|_| ReadError::Unavailable)?;
+    let key = context.layout.key(lane.shard, &format!("batch:{}", context.node.incarnation));
+    let mut question = redis::pipe();
+    question.cmd("HGET").arg(&key).arg("number");
+    if keep {
+        question.cmd("EXPIRE").arg(&key).arg(KEPT_SECONDS).ignore();
+    }
+    let answer: Result<(Option<u64>,), _> = question.query_async(&mut connection).await;
+    let (known,) = answer.map_err(|error| {
+        context.servers.lost(&connection, &error);
+        read_error(&error)
+    })?;
+    if known.unwrap_or(0) < acknowledged {
+        lane.suspect();
+    } else {
+        lane.window.lock().forget_before(now);
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod faults;
 mod flow;
 mod levels;
 mod mirror;
+mod rollback;
 mod speed;
 mod suite;
 mod tls;

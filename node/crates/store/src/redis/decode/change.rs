@@ -12,6 +12,8 @@ use crate::{Fence, SessionChange, SessionKey};
 /// What one entry says.
 #[derive(Debug, Clone, PartialEq)]
 pub(in super::super) enum Change {
+    /// The shard went back: it is to be read anew.
+    Raised,
     Session {
         key: SessionKey,
         change: SessionChange,
@@ -31,6 +33,7 @@ pub(in super::super) fn change(epoch: u64, entry: &Entry) -> Result<Change, Deco
     let position = Position { epoch, ms: entry.id.ms, seq: entry.id.seq };
     match fields.text("kind")? {
         "retained" => retained(&fields, position, Some(text::decode(fields.get("message")?)?)),
+        "raised" => Ok(Change::Raised),
         "cleared" => retained(&fields, position, None),
         kind => session(kind, &fields),
     }

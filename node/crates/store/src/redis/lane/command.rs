@@ -20,6 +20,9 @@ pub(super) fn command(context: &Context, shard: Shard, batch: &Batch, before: u6
     command.arg(context.node.incarnation).arg(batch.number).arg(before).arg(epoch);
     limits(&mut command, context, shard);
     command.arg(&batch.packed[..]);
+    if let Some(changed_at) = batch.again {
+        command.arg(changed_at);
+    }
     command
 }
 

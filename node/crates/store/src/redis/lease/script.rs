@@ -43,13 +43,17 @@ redis.call('HSET', NODES, ARGV[4], incarnation .. ' 0 0')
 return { 'enrolled', incarnation }";
 
 /// Arguments: node id, incarnation, milliseconds. A node that has stood for a whole lease lists those as dead whose
-/// leases are over. Answers `stands`, the nodes that hold one, and the dead; or `superseded` and by whom; or `gone`.
+/// leases are over. Answers `stands`, the nodes that hold one, and the dead; or `superseded` and by whom; or `gone`; or
+/// `held`.
 const RENEW: &str = "
 local incarnation, till, since = node(ARGV[1])
 if not incarnation then return { 'gone' } end
 if incarnation ~= ARGV[2] then return { 'superseded', incarnation } end
 local lease = tonumber(ARGV[3])
-if till <= now then since = now end
+if till <= now then
+  if now < tonumber(redis.call('HGET', STORE, 'held_until') or 0) then return { 'held' } end
+  since = now
+end
 redis.call('HSET', NODES, ARGV[1], incarnation .. ' ' .. text(now + lease) .. ' ' .. text(since))
 local standing, rows = {}, redis.call('HKEYS', NODES)
 for _, id in ipairs(rows) do
@@ -62,6 +66,11 @@ for _, id in ipairs(rows) do
   end
 end
 return { 'stands', standing, redis.call('HKEYS', DEAD) }";
+
+/// Arguments: milliseconds. For so long nobody is given a lease who does not hold one.
+const HOLD: &str = "
+redis.call('HSET', STORE, 'held_until', text(now + tonumber(ARGV[1])))
+return redis.status_reply('OK')";
 
 /// Arguments: node id, incarnation.
 const LEAVE: &str = "
@@ -100,6 +109,12 @@ pub(super) fn renew(layout: &Layout, node: &NodeRef, lease: Duration) -> Cmd {
     call
 }
 
+pub(in crate::redis) fn hold(layout: &Layout, lease: Duration) -> Cmd {
+    let mut call = call(layout, HOLD);
+    call.arg(millis(lease));
+    call
+}
+
 pub(super) fn leave(layout: &Layout, node: &NodeRef) -> Cmd {
     let mut call = call(layout, LEAVE);
     call.arg(&*node.node_id).arg(node.incarnation);
@@ -121,9 +136,16 @@ pub(super) fn forget(layout: &Layout, dead: &[Incarnation]) -> Cmd {
 /// What a renewal was answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Renewed {
-    Stands { nodes: Vec<NodeRef>, dead: Vec<Incarnation> },
-    Superseded { by: Incarnation },
+    Stands {
+        nodes: Vec<NodeRef>,
+        dead: Vec<Incarnation>,
+    },
+    Superseded {
+        by: Incarnation,
+    },
     Gone,
+    /// The store went back a short while ago.
+    Held,
 }
 
 impl FromRedisValue for Renewed {
@@ -137,6 +159,7 @@ impl FromRedisValue for Renewed {
                 let dead = Vec::<Incarnation>::from_redis_value(next())?;
                 Ok(Renewed::Stands { nodes: nodes.map(node).collect(), dead })
             }
+            "held" => Ok(Renewed::Held),
             "superseded" => Ok(Renewed::Superseded { by: Incarnation::from_redis_value(next())? }),
             "gone" => Ok(Renewed::Gone),
             other => Err(ParsingError::from(format!("`{other}` is no answer to a renewal"))),

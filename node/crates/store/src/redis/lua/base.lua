@@ -14,12 +14,13 @@ local may_grow     -- false = only what frees memory
 local limits       -- { policy, messages, bytes, all_messages, all_bytes, ids, changes, claim }
 local shard        -- the row of the shard
 local shard_changed
+local replayed     -- of a batch that is applied again after a rollback: Unix milliseconds of its last change; else nil
 
 -- What the row of a shard holds, in the order in which it is read and answered.
 local SHARD = {
   'epoch', 'counter', 'group_base', 'queued_messages', 'queued_bytes', 'delayed_messages', 'delayed_bytes',
   'retained_messages', 'retained_bytes', 'added', 'acknowledged', 'dropped', 'ended', 'not_taken',
-  'version',
+  'version', 'healed', 'floor',
 }
 
 -- What every entry point does first.

@@ -6,7 +6,7 @@ local WINDOW = 4        -- batches of one node that may be unanswered
 
 local function begin(keys, a)
   enter(keys)
-  incarnation = a[1]
+  incarnation, replayed = a[1], tonumber(a[18])
   read_clock()
   limits = {
     place = tonumber(a[5]), policy = a[6], messages = tonumber(a[7]), bytes = tonumber(a[8]),
@@ -82,7 +82,8 @@ local function steps(ids, generations, a)
 end
 
 -- Arguments: incarnation, number, the number before it, epoch believed or 0, the limits, and packed: the ids of
--- sessions, the generations that plain steps are for, and the steps. Answers { answers, account, whether it is a repeat }.
+-- sessions, the generations that plain steps are for, and the steps; of a batch that a rollback has undone also when it
+-- made its last change. Answers { answers, account, whether it is a repeat }.
 local function apply(keys, a, growing)
   begin(keys, a)
   may_grow = growing
@@ -97,6 +98,7 @@ local function apply(keys, a, growing)
   if of == a[2] then return { answered, account(), 1 } end
   if tonumber(a[3]) ~= last or number <= last then return redis.error_reply('GAP ' .. text(last)) end
   local answers = pack(steps(cmsgpack.unpack(a[17])))
+  if replayed then count('healed', 1) end
   save_shard()
   call('HSET', batch, 'number', a[2], place, a[2] .. ':' .. answers)
   if number % 256 == 1 then call('EXPIRE', batch, 604800) end

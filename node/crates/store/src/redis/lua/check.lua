@@ -15,6 +15,7 @@ local function resumes(s, a, i)
 end
 
 function CHECK.O(s, a, i)
+  if replayed then return FENCED end
   if not may_grow and not resumes(s, a, i) then return STORE_FULL end
   changed_hands = true
   if is_of_another(s, a[i + 3]) then return NOT_OWNER end
@@ -52,7 +53,13 @@ local function note_ack(s, number)
   end
 end
 
+-- After a rollback the numbers of queues may be given anew: what was delivered before says nothing about them.
+local function is_about_another(fence)
+  return not replayed and fence <= shard.floor
+end
+
 function CHECK.A(s, a, i)
+  if is_about_another(a[i + 1]) then return FENCED end
   note_ack(s, a[i + 2])
   return check_fence(s, a, i)
 end
@@ -69,7 +76,12 @@ local function check_growing(s, a, i)
 end
 
 CHECK.S, CHECK.R = check_growing, check_growing
-CHECK.U, CHECK.P, CHECK.L, CHECK.C, CHECK.D = check_fence, check_fence, check_fence, check_fence, check_fence
+CHECK.U, CHECK.L, CHECK.C, CHECK.D = check_fence, check_fence, check_fence, check_fence
+
+function CHECK.P(s, a, i)
+  if is_about_another(a[i + 1]) then return FENCED end
+  return check_fence(s, a, i)
+end
 
 function CHECK.F() end
 CHECK.X = CHECK.F

@@ -111,8 +111,9 @@ function APPLY.E(s, a, i)
   return number
 end
 
--- Arguments: fence (two), number.
+-- Arguments: fence (two), number. Not again after a rollback: the number may be another message's.
 function APPLY.A(s, a, i)
+  if replayed then return DONE end
   local number = a[i + 2]
   local bytes = waiting_bytes(s, number)
   if bytes then
@@ -126,8 +127,9 @@ function APPLY.A(s, a, i)
   return DONE
 end
 
--- Arguments: fence (two), number.
+-- Arguments: fence (two), number. Not again, as above.
 function APPLY.P(s, a, i)
+  if replayed then return DONE end
   local number = a[i + 2]
   local bytes = waiting_bytes(s, number)
   if bytes then

@@ -7,6 +7,12 @@ local function may_retain(old, bytes)
   return shard.retained_bytes - replaced + bytes <= limits.retained_bytes or (old ~= nil and bytes <= replaced)
 end
 
+-- Whether somebody has retained something after the batch that is applied again, and before the rollback was known.
+local function is_newer(value)
+  local at = replayed and tonumber(string.match(value, '^%d+ (%d+)'))
+  return at and at > replayed and at <= shard.epoch
+end
+
 -- Arguments: topic id, bytes or false, message. A value is `<bytes> <change>\n<message>`: the change is the entry of
 -- `changes` that told of it, and with the epoch its position.
 function APPLY.retain(a, i)
@@ -14,6 +20,7 @@ function APPLY.retain(a, i)
   if bytes and not may_grow then return STORE_FULL end
   local was = call('HGET', retained, topic)
   local old = was and tonumber(string.match(was, '^%d+')) or nil
+  if was and is_newer(was) then return DONE end
   if bytes and not may_retain(old, bytes) then return RETAINED_FULL end
   local change
   if bytes then

@@ -15,7 +15,7 @@ use crate::redis::decode::{self, Change, DecodeError};
 use crate::redis::layout::{Layout, session_id, session_of, topic_id, topic_of};
 use crate::redis::servers::Connection;
 use crate::redis::shard::Shard;
-use crate::{Fence, Incarnation, Mirror, Restored, SessionChange, SessionKey, SessionKind};
+use crate::{Fence, Incarnation, Mirror, Restored, Rollback, SessionChange, SessionKey, SessionKind};
 
 mod load;
 
@@ -86,6 +86,13 @@ impl Rows {
         }
     }
 
+    /// The store went back.
+    pub fn rolled_back(&self, rollback: &Rollback) {
+        if let Some(mirror) = self.mirror.get() {
+            mirror.rolled_back(rollback);
+        }
+    }
+
     /// Hands on one entry of the shard's stream.
     pub(super) fn apply(&self, shard: Shard, entry: &Entry) -> Result<(), MustLoad> {
         let mut rows = self.shards[self.layout.index(shard)].lock();
@@ -93,6 +100,7 @@ impl Rows {
             return Err(MustLoad);
         }
         match decode::change(rows.epoch, entry) {
+            Ok(Change::Raised) => return Err(MustLoad),
             Ok(Change::Session { key, change }) => self.hand_on_session(&mut rows, &key, change),
             Ok(Change::Retained { realm, topic, position, message }) => {
                 let name = topic_id(&realm, &topic);
