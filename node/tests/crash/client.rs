@@ -1,5 +1,6 @@
 //! A persistent MQTT 5 client that lives through the deaths of its node, one frame at a time.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use weir_model::Qos;
@@ -14,6 +15,8 @@ const EXPIRY_SECONDS: u32 = 3600;
 /// One connection of a persistent session.
 pub struct Client {
     raw: RawMqtt,
+    /// Deliveries of a resumed session that came before an answer that was waited for.
+    early: VecDeque<Vec<u8>>,
     pub session_present: bool,
 }
 
@@ -29,7 +32,8 @@ impl Client {
             session_expiry_seconds: Some(EXPIRY_SECONDS),
             ..Connect::new(Version::V5, client_id)
         };
-        let mut client = Client { raw: RawMqtt::try_connect(address).ok()?, session_present: false };
+        let raw = RawMqtt::try_connect(address).ok()?;
+        let mut client = Client { raw, early: VecDeque::new(), session_present: false };
         client.send(&Packet::Connect(Box::new(connect))).ok()?;
         let frame = client.receive().ok()?;
         match parse(&frame) {
@@ -54,9 +58,14 @@ impl Client {
             user: UserProperties::default(),
         };
         self.send(&Packet::Subscribe(subscribe))?;
-        let frame = self.receive()?;
-        assert!(matches!(parse(&frame), Packet::Suback(_)), "{:?} instead of SUBACK", parse(&frame));
-        Ok(())
+        loop {
+            let frame = self.next()?;
+            match parse(&frame) {
+                Packet::Suback(_) => return Ok(()),
+                Packet::Publish(_) | Packet::Pubrel(_) => self.early.push_back(frame),
+                other => panic!("{other:?} instead of SUBACK"),
+            }
+        }
     }
 
     pub fn send(&mut self, packet: &Packet<'_>) -> Result<(), Gone> {
@@ -72,6 +81,10 @@ impl Client {
 
     /// The next frame, for [`parse`].
     pub fn receive(&mut self) -> Result<Vec<u8>, Gone> {
+        self.early.pop_front().map_or_else(|| self.next(), Ok)
+    }
+
+    fn next(&mut self) -> Result<Vec<u8>, Gone> {
         self.raw.frame_or_end().map_err(|_| Gone)
     }
 }

@@ -123,7 +123,6 @@ fn round(seed: u64) -> usize {
 }
 
 #[test]
-#[ignore = "open: what a node gave up on may still be written, behind later messages of its publisher"]
 fn nothing_is_lost_whatever_fails_in_whatever_order() {
     round(Dice::seed());
 }

@@ -23,7 +23,6 @@ fn nothing_is_lost_when_redis_dies_and_comes_back_with_what_it_has_synced() {
 }
 
 #[test]
-#[ignore = "open: what a node gave up on may still be written, behind later messages of its publisher"]
 fn nothing_is_lost_while_redis_is_away_for_longer_than_leases_last() {
     let mut scene = scene();
     let traffic = Traffic::of_all_kinds(&scene.cluster).start();
@@ -42,7 +41,6 @@ fn nothing_is_lost_while_redis_is_away_for_longer_than_leases_last() {
 }
 
 #[test]
-#[ignore = "open: while the mirror cannot be read, a queue may end with an older value than the store"]
 fn nothing_is_lost_when_redis_cuts_all_its_clients() {
     let scene = scene();
     let traffic = Traffic::of_all_kinds(&scene.cluster).subscribers(Habit::Spared, &[0, 1]).start();
@@ -75,7 +73,6 @@ fn nothing_is_lost_when_redis_sleeps_for_a_while() {
 }
 
 #[test]
-#[ignore = "open: what a node gave up on may still be written, behind later messages of its publisher"]
 fn nothing_is_lost_when_a_replica_takes_over_at_the_level_of_all_replicas() {
     let mut sentinels = RedisSentinels::start();
     let url = sentinels.url();

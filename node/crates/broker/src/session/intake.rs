@@ -1,6 +1,6 @@
 //! The intake: QoS 1 and 2 messages a client has sent and that are not answered or released yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known of a packet id in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +32,15 @@ pub struct Intake {
     received: BTreeMap<u16, Use>,
     /// QoS 1 that wait for their commit.
     waiting: u32,
+    /// Came with DUP and are not answered yet: rare.
+    repeated: Option<Box<BTreeSet<u16>>>,
 }
 
 impl Intake {
     /// What the stored session knows as received.
     pub fn resumed(received: Vec<u16>) -> Intake {
         let received = received.into_iter().map(|id| (id, Use::Before)).collect();
-        Intake { received, waiting: 0 }
+        Intake { received, waiting: 0, repeated: None }
     }
 
     /// A QoS 2 PUBLISH came (MQTT-4.3.3).
@@ -52,6 +54,21 @@ impl Intake {
                 Arrival::Received
             }
         }
+    }
+
+    /// A copy of a message that another connection, or another node, has had: what became of that is not known here.
+    pub fn repeats(&mut self, packet_id: u16) {
+        self.repeated.get_or_insert_default().insert(packet_id);
+    }
+
+    /// The message gets its answer; whether it was a repeat.
+    pub fn settle(&mut self, packet_id: u16) -> bool {
+        let Some(repeated) = &mut self.repeated else { return false };
+        let was_repeated = repeated.remove(&packet_id);
+        if repeated.is_empty() {
+            self.repeated = None;
+        }
+        was_repeated
     }
 
     /// PUBREC is on its way.
@@ -83,6 +100,15 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repeat_is_known_as_one_until_it_is_answered() {
+        let mut intake = Intake::default();
+        intake.repeats(7);
+        assert!(!intake.settle(8));
+        assert!(intake.settle(7));
+        assert!(!intake.settle(7));
+    }
 
     #[test]
     fn a_packet_id_is_free_again_after_its_release() {

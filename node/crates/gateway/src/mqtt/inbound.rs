@@ -84,6 +84,9 @@ impl Mqtt {
         if publish.qos > Qos::AtMostOnce && self.exceeds_receive_maximum() {
             return Some(self.end(Reason::ReceiveMaximum, "", out));
         }
+        if publish.dup && publish.qos > Qos::AtMostOnce {
+            self.intake.repeats(packet_id);
+        }
         self.note_traced(topic, publish);
         let inner = Publish {
             topic,
@@ -144,7 +147,15 @@ impl Mqtt {
     }
 
     fn answer_now(&mut self, answering: Answering, verdict: Verdict, out: &mut Vec<u8>) -> Option<Flow> {
+        let is_repeat = match answering {
+            Answering::Puback(packet_id) | Answering::Pubrec(packet_id) => self.intake.settle(packet_id),
+            Answering::Nothing | Answering::Pubcomp(_) => false,
+        };
         let code = match verdict {
+            // Refused means certainly not done, and of its first copy that is not certain (`guarantees.md` 1).
+            Verdict::Refused(Reason::Busy) if is_repeat => {
+                return Some(self.end(Reason::Unavailable, "", out));
+            }
             Verdict::Accepted { matched: true } => ReasonCode::Success,
             Verdict::Accepted { matched: false } => ReasonCode::NoMatchingSubscribers,
             Verdict::Refused(reason) => match self.refused(answering, reason, out) {
