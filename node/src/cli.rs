@@ -5,24 +5,36 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod account;
+mod admin;
 mod bench;
 mod client;
 mod cluster;
+mod completion;
+mod config;
+mod context;
 mod dev_cluster;
 mod doctor;
 mod drain;
 mod explain;
 mod flags;
+mod node;
 mod publish;
 mod serve;
+mod session;
+mod store;
+mod stream;
 mod subscribe;
+mod token;
+mod top;
+mod topic;
+mod watch;
 
 /// A real-time broker: MQTT over TCP, TLS, WebSocket and QUIC, durable, in one program.
 ///
 /// Without a command it serves, with the same flags as `weir serve`.
 ///
 /// Exit codes: 0 done, 1 something failed, 2 the command or the configuration is wrong, 3 nobody could be
-/// reached, 4 the broker said no, 5 waited too long.
+/// reached, 4 the broker said no, 5 waited too long, 6 there is no such thing.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -45,9 +57,31 @@ enum Command {
     /// Measure any MQTT broker, or this machine's store.
     Bench(Box<bench::Args>),
     /// Say who may connect with a password.
-    Account(account::Args),
+    Account(Box<account::Args>),
+    /// See who is connected or away, and end that.
+    Session(Box<session::Args>),
+    /// See what is retained and who subscribes.
+    Topic(Box<topic::Args>),
+    /// Make, read and consume streams: topics captured durably.
+    Stream(Box<stream::Args>),
+    /// See the nodes, and drain one.
+    Node(Box<node::Args>),
+    /// Say who may administer.
+    Token(Box<token::Args>),
+    /// See, check and reload the configuration of a running node.
+    Config(Box<config::Args>),
+    /// Print what happens at a node, as it happens.
+    Watch(Box<watch::Args>),
+    /// Show rates, latencies and slow subscribers of a node, live.
+    Top(Box<top::Args>),
+    /// Name nodes and credentials for the commands that administer.
+    Context(Box<context::Args>),
+    /// Print what makes a shell complete this command.
+    Completion(completion::Args),
     /// Make the certificates by which the nodes of a cluster know each other.
     Cluster(cluster::Args),
+    /// Copy a store into another, or count what it holds, while no node works on it.
+    Store(store::Args),
     /// Have a node of this machine send its clients to other nodes, and end.
     Drain(drain::Args),
     /// Run several nodes and the Redis they share on this machine, until ctrl-C.
@@ -71,6 +105,8 @@ pub enum Failure {
     Refused(String),
     #[error("{0}")]
     TimedOut(String),
+    #[error("{0}")]
+    NotFound(String),
     /// Everything that is to be said has been printed.
     #[error("")]
     Said,
@@ -84,6 +120,7 @@ impl Failure {
             Self::Unreachable(_) => 3,
             Self::Refused(_) => 4,
             Self::TimedOut(_) => 5,
+            Self::NotFound(_) => 6,
         }
     }
 }
@@ -111,7 +148,18 @@ impl Cli {
             Some(Command::Subscribe(args)) => subscribe::run(&args),
             Some(Command::Bench(args)) => bench::run(*args),
             Some(Command::Account(args)) => account::run(&args),
+            Some(Command::Session(args)) => session::run(&args),
+            Some(Command::Topic(args)) => topic::run(&args),
+            Some(Command::Stream(args)) => stream::run(&args),
+            Some(Command::Node(args)) => node::run(&args),
+            Some(Command::Token(args)) => token::run(&args),
+            Some(Command::Config(args)) => config::run(&args),
+            Some(Command::Watch(args)) => watch::run(&args),
+            Some(Command::Top(args)) => top::run(&args),
+            Some(Command::Context(args)) => context::run(&args),
+            Some(Command::Completion(args)) => completion::run(&args),
             Some(Command::Cluster(args)) => cluster::run(&args),
+            Some(Command::Store(args)) => store::run(&args),
             Some(Command::Drain(args)) => drain::run(&args),
             Some(Command::DevCluster(args)) => dev_cluster::run(&args),
             Some(Command::Doctor(args)) => doctor::run(&args),

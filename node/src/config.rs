@@ -40,6 +40,11 @@ pub struct Config {
     pub gateway: weir_gateway::Config,
     /// The other nodes: how they are found, who may be one, and the links to them.
     pub cluster: weir_cluster::Config,
+    /// Administration by gRPC: who may do what, and what a call may cost.
+    pub admin: weir_admin::Config,
+    /// What environment and flags have said: it wins over any file that is compared with this.
+    #[serde(skip)]
+    pub overrides: Vec<Setting>,
 }
 
 /// This node.
@@ -102,6 +107,8 @@ pub struct Listen {
     /// Gossip and links between nodes (UDP), both sides proven by certificates; left out, port 7946 on loopback
     /// when `cluster.join` or the files of `cluster` are set, else off.
     pub peer: Option<ListenAddr>,
+    /// gRPC: administration, health and reflection.
+    pub admin: ListenAddr,
 }
 
 impl Default for Listen {
@@ -113,6 +120,7 @@ impl Default for Listen {
             https: ListenAddr::loopback(8443),
             quic: ListenAddr::loopback(14567),
             peer: None,
+            admin: ListenAddr::loopback(50051),
         }
     }
 }
@@ -156,6 +164,7 @@ impl Config {
                 "https" => self.listen.https = at,
                 "quic" => self.listen.quic = at,
                 "peer" => self.listen.peer = Some(at),
+                "admin" => self.listen.admin = at,
                 _ => {}
             }
         }
@@ -217,23 +226,36 @@ pub struct Sources<'a> {
 /// The first key or value that cannot be, with its place.
 pub fn load(sources: Sources<'_>) -> Result<Config, Error> {
     let catalog = Catalog::new();
-    let mut settings = match sources.file {
+    let file = match sources.file {
         Some(path) => layers::from_file(path, &catalog)?,
         None => Vec::new(),
     };
-    settings.extend(layers::from_environment(sources.environment, &catalog)?);
-    settings.extend(sources.flags);
+    let mut overrides = layers::from_environment(sources.environment, &catalog)?;
+    overrides.extend(sources.flags);
+    combine(file, overrides, &catalog)
+}
 
+/// The same with a text in the place of the file, and what environment and flags have said before.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_text(text: &str, overrides: Vec<Setting>) -> Result<Config, Error> {
+    let catalog = Catalog::new();
+    combine(layers::from_text(text, "line", &catalog)?, overrides, &catalog)
+}
+
+fn combine(file: Vec<Setting>, overrides: Vec<Setting>, catalog: &Catalog) -> Result<Config, Error> {
     let mut places = BTreeMap::new();
     let mut merged = toml::Table::new();
-    for setting in settings {
-        check(&setting, &catalog)?;
+    for setting in file.into_iter().chain(overrides.iter().cloned()) {
+        check(&setting, catalog)?;
         places.insert(setting.key.clone(), setting.place.clone());
         layers::put(&mut merged, &setting.key, setting.value);
     }
-    let config: Config = toml::Value::Table(merged)
+    let mut config: Config = toml::Value::Table(merged)
         .try_into()
         .map_err(|error: toml::de::Error| Error::Together { problem: error.message().to_owned() })?;
+    config.overrides = overrides;
     refuse_open_doors(&config, &places)?;
     refuse_to_join(&config, &places)?;
     Ok(config)

@@ -3,6 +3,7 @@
 //! Only this crate knows everyone. Read [`node`] for what is started in which order, [`place`] for
 //! what it is to its peers, [`shutdown`] for how it ends, [`config`] for what can be set.
 
+mod administered;
 pub mod cli;
 pub mod config;
 pub mod health;

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::AbortHandle;
 use weir_access::Access;
+use weir_admin::Machine as _;
 use weir_broker::Broker;
+use weir_broker::admin::EventKind;
 use weir_cluster::StoreKind;
 use weir_gateway::{Gateway, LookAfter};
 use weir_store::{LeaseEnded, Store};
 
+use crate::administered::{Administered, Whole};
 use crate::config::Config;
 use crate::health::Watch;
 use crate::memory;
@@ -23,6 +26,9 @@ use crate::telemetry::Render;
 
 /// How often a draining node looks whether its clients are gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long calls of administration that are being answered may take when the node stops.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// A running node.
 pub struct Node {
@@ -35,6 +41,10 @@ pub struct Node {
     drain_per_second: u32,
     /// Reads the access settings again when they change.
     access: AbortHandle,
+    administered: Arc<Administered>,
+    admin: Option<weir_admin::Server>,
+    /// Tells who watches of nodes that come and go.
+    members: Option<AbortHandle>,
     /// Kept until the store is closed.
     _occupant: Occupant,
 }
@@ -72,16 +82,29 @@ impl Node {
             http: config.listen.http.socket(),
             https: config.listen.https.socket(),
             quic: config.listen.quic.socket(),
-            certificate_dir: config.node.data_dir,
+            certificate_dir: config.node.data_dir.clone(),
         };
         let (render, health) = (measured(&broker, &watch, metrics), looked_after(&watch));
-        let gateway = Gateway::start(broker.clone(), config.gateway, config.net, listen, render, health)
+        let (of_clients, net) = (config.gateway.clone(), config.net.clone());
+        let gateway = Gateway::start(broker.clone(), of_clients, net, listen, render.clone(), health)
             .await
             .context("clients cannot be let in")?;
+        let administered = Administered::new(Whole {
+            config: config.clone(),
+            broker: broker.clone(),
+            place: place.clone(),
+            kind: opened.kind,
+            metrics: render,
+            tls: gateway.tls(),
+        });
+        administered.listens(gateway.addresses());
+        let admin = open_admin(&config, &broker, &administered).await?;
         if let Some(place) = &place {
             place.serves(&gateway.addresses()).await;
         }
         let (kind, drain_per_second) = (opened.kind, config.cluster.drain_per_second);
+        let members =
+            place.clone().map(|place| tokio::spawn(place.tell_members(broker.clone())).abort_handle());
         Ok(Self {
             store,
             kind,
@@ -91,6 +114,9 @@ impl Node {
             watch,
             drain_per_second,
             access: watching,
+            administered,
+            admin,
+            members,
             _occupant: occupant,
         })
     }
@@ -99,7 +125,8 @@ impl Node {
     #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
         let peer = self.place.as_ref().map(|place| ("peer", place.address()));
-        self.gateway.addresses().into_iter().chain(peer).collect()
+        let admin = self.admin.as_ref().map(|admin| ("admin", admin.address()));
+        self.gateway.addresses().into_iter().chain(peer).chain(admin).collect()
     }
 
     /// What whoever starts the node should know, if it is less than it seems.
@@ -120,6 +147,14 @@ impl Node {
         if let Err(error) = self.gateway.reload_tls().await {
             tracing::error!(%error, "told to read the certificates again: the old ones stay");
         }
+        for problem in self.admin.iter().flat_map(weir_admin::Server::reload) {
+            tracing::error!(problem, "told to read the settings of administration again: the old ones stay");
+        }
+    }
+
+    /// Waits until an administrator wants the node to drain.
+    pub async fn is_to_drain(&self) {
+        self.administered.is_to_drain().await;
     }
 
     /// Waits until the node cannot go on as who it is.
@@ -143,6 +178,8 @@ impl Node {
     /// or `grace` after the last was told; [`Node::stop`] is due then.
     pub async fn drain(&self, grace: Duration) {
         self.watch.drains();
+        self.administered.drain();
+        self.broker.admin().events.tell(|| EventKind::Draining);
         match &self.place {
             Some(place) => {
                 self.gateway.close_doors(place.elsewhere());
@@ -164,6 +201,10 @@ impl Node {
     pub async fn stop(self, grace: Duration) {
         let end = Instant::now() + grace;
         let left = || end.saturating_duration_since(Instant::now());
+        self.members.inspect(AbortHandle::abort);
+        if let Some(admin) = self.admin {
+            admin.stop(ADMIN_GRACE.min(left())).await;
+        }
         // Clients that take their time leave a quarter for the broker and the store.
         if !self.gateway.shutdown(grace * 3 / 4).await {
             tracing::warn!(part = "gateway", "clients did not go within the grace period");
@@ -179,6 +220,19 @@ impl Node {
         .await;
         self.access.abort();
     }
+}
+
+/// Opens the listener of administration, if there is to be one.
+async fn open_admin(
+    config: &Config,
+    broker: &Broker,
+    administered: &Arc<Administered>,
+) -> anyhow::Result<Option<weir_admin::Server>> {
+    let Some(address) = config.listen.admin.socket() else { return Ok(None) };
+    let listen = weir_admin::server::Listen { address, net: &config.net, data_dir: &config.node.data_dir };
+    let opened =
+        weir_admin::Server::start(config.admin.clone(), listen, broker.clone(), administered.clone());
+    Ok(Some(opened.await.context("the node cannot be administered")?))
 }
 
 /// Takes the node's place among others, if it is to have one, and catches up with them.

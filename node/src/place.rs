@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use weir_broker::Broker;
 use weir_broker::peers::inbox::Inbox;
 use weir_cluster::{Cluster, LinkLocal, Links, Local, Members, StoreKind};
@@ -18,6 +19,8 @@ use crate::config::Config;
 
 mod certificates;
 mod elsewhere;
+mod marks;
+mod view;
 
 /// How often a starting node looks whether it has caught up, and a leaving one whether all has arrived.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -38,6 +41,8 @@ pub struct Place {
     gossip_interval: Duration,
     /// The host of server references; `None` = as listened at.
     client_host: Option<String>,
+    /// Tells and hears what nodes were acknowledged.
+    marks: AbortHandle,
 }
 
 /// The store that a node brings along.
@@ -97,6 +102,8 @@ impl Place {
         let links = Links::start(cluster.endpoint().clone(), ends, inbox, config.cluster.link.clone());
         broker.join(links.clone());
         links.follow(cluster.members());
+        let (store, data_dir) = (Arc::clone(shared.store), config.node.data_dir.clone());
+        let marks = tokio::spawn(marks::keep(store, cluster.clone(), cluster.members(), data_dir));
         Ok(Self {
             cluster,
             links,
@@ -105,6 +112,7 @@ impl Place {
             joins: !config.cluster.join.is_empty(),
             gossip_interval: Duration::from_millis(config.cluster.gossip_interval_ms),
             client_host: config.cluster.client_host.clone(),
+            marks: marks.abort_handle(),
         })
     }
 
@@ -219,6 +227,7 @@ impl Place {
             }
         };
         let _ = tokio::time::timeout(ARRIVAL, has_arrived).await;
+        self.marks.abort();
         self.cluster.leave().await;
         self.links.stop().await;
     }

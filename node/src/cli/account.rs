@@ -8,7 +8,10 @@ use clap::Subcommand;
 use serde_json::json;
 use weir_access::{AccountFile, Listed};
 
+mod online;
+
 use super::Failure;
+use super::admin::Server;
 use crate::config::{self, Config, Sources};
 use crate::telemetry;
 
@@ -58,9 +61,17 @@ enum Action {
         #[command(flatten)]
         place: Place,
     },
+    /// Show the policy in force at a node.
+    Policy {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
-/// Where the accounts are.
+/// Where the accounts are: in a file, or at a running node.
 #[derive(Debug, clap::Args)]
 struct Place {
     /// The accounts file; left out, `access.accounts.file` of the configuration.
@@ -69,6 +80,8 @@ struct Place {
     /// The TOML file of the node.
     #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
 }
 
 /// Where the password comes from: never from the command line, which others can see.
@@ -81,11 +94,23 @@ struct Password {
 
 /// Does one change, or shows what is there.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.action.place().config()?;
+    let place = args.action.place();
+    let config = place.config()?;
+    let path = match place.accounts(&config) {
+        _ if place.is_at_a_node() => return online::run(args, true),
+        // No file is known: perhaps a node of this machine has accounts.
+        Err(which) => {
+            return online::run(args, false).map_err(|failure| match failure {
+                Failure::Unreachable(_) => which,
+                failure => failure,
+            });
+        }
+        Ok(path) => path,
+    };
     let _log = telemetry::install_log(&config.node)?;
-    let path = args.action.place().accounts(&config)?;
     match &args.action {
         Action::List { json, .. } => list(&path, *json),
+        Action::Policy { .. } => online::run(args, false),
         Action::Add { name, role, password, .. } => {
             let password = password.read(name)?;
             let mut file = open(&path)?;
@@ -112,12 +137,18 @@ impl Action {
             Self::Add { place, .. }
             | Self::Passwd { place, .. }
             | Self::List { place, .. }
-            | Self::Remove { place, .. } => place,
+            | Self::Remove { place, .. }
+            | Self::Policy { place, .. } => place,
         }
     }
 }
 
 impl Place {
+    /// Whether a node was named rather than a file.
+    fn is_at_a_node(&self) -> bool {
+        self.file.is_none() && self.server.is_named()
+    }
+
     fn config(&self) -> Result<Config, Failure> {
         let environment = std::env::vars_os().collect();
         let sources = Sources { file: self.config.as_deref(), environment, flags: Vec::new() };
@@ -128,7 +159,7 @@ impl Place {
         let path = self.file.clone().or_else(|| config.access.accounts.file.clone());
         path.ok_or_else(|| {
             let say =
-                "which accounts? say --file FILE, or --config FILE of a node with `access.accounts.file`";
+                "which accounts? say --file FILE, --config FILE of a node with `access.accounts.file`, or --server URL of one that runs";
             Failure::Usage(say.to_owned())
         })
     }
@@ -228,7 +259,7 @@ mod tests {
 
     #[test]
     fn without_a_file_nobody_guesses_which_one_was_meant() {
-        let place = Place { file: None, config: None };
+        let place = Place { file: None, config: None, server: Server::default() };
         let refused = place.accounts(&Config::default()).unwrap_err();
         assert!(refused.to_string().contains("--file"), "{refused}");
     }

@@ -145,7 +145,7 @@ fn start_node(args: &Args, base: &Path, redis: &str, number: u16) -> anyhow::Res
     let mut command = std::process::Command::new(program);
     command.args(["serve", "--node-id", &name(number), "--store", redis, "--log", &args.log]);
     command.arg("--data-dir").arg(base.join(name(number)));
-    for (listener, offset) in [("--mqtt", 0), ("--http", 1), ("--quic", 2), ("--peer", 3)] {
+    for (listener, offset) in [("--mqtt", 0), ("--http", 1), ("--quic", 2), ("--peer", 3), ("--admin", 4)] {
         command.args([listener, &port(number, offset).to_string()]);
     }
     command.args(["--mqtts", "off", "--https", "off"]);

@@ -134,6 +134,12 @@ async fn answer(client: &mut Client, correlation: &[u8]) -> Result<Vec<u8>, Fail
     }
 }
 
+/// An answer that came as JSON, for people.
+pub fn tell_json(json: &str) -> Result<String, Failure> {
+    let answer: Answer = serde_json::from_str(json).context("the node's answer is not understood")?;
+    Ok(tell(&answer))
+}
+
 /// The answer for people.
 fn tell(answer: &Answer) -> String {
     let mut out = String::new();

@@ -39,7 +39,7 @@ pub struct Flags {
     /// Gossip and links between nodes (UDP); 7946 on loopback when there is somebody to join.
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
-    /// gRPC administration: only `off` in this version.
+    /// gRPC: administration, health and reflection.
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
     /// The peer listener of a node to join; may be said several times, one that answers is enough.
@@ -57,9 +57,8 @@ impl Flags {
     /// The configuration of defaults, file, environment and these flags.
     ///
     /// # Errors
-    /// A key or a value is refused, or a flag is of a later version.
+    /// A key or a value is refused.
     pub fn load(&self) -> Result<Config, Failure> {
-        self.refuse_later_versions()?;
         Ok(config::load(Sources {
             file: self.config.as_deref(),
             environment: std::env::vars_os().collect(),
@@ -79,6 +78,7 @@ impl Flags {
             ("listen.https", "--https", &self.https),
             ("listen.quic", "--quic", &self.quic),
             ("listen.peer", "--peer", &self.peer),
+            ("listen.admin", "--admin", &self.admin),
         ];
         let said = flags.into_iter().filter_map(|(key, flag, value)| {
             let value = toml::Value::String(value.clone()?);
@@ -95,16 +95,6 @@ impl Flags {
             place: "--join".to_owned(),
         });
         said.chain(loss).chain(join).collect()
-    }
-
-    /// Scripts of later versions may close what this one does not have.
-    fn refuse_later_versions(&self) -> Result<(), Failure> {
-        match &self.admin {
-            Some(address) if !address.eq_ignore_ascii_case("off") => {
-                Err(Failure::Usage(format!("--admin {address}: not in this version; only `off` is taken")))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -135,13 +125,6 @@ mod tests {
         let join = settings.iter().find(|setting| setting.key == "cluster.join").unwrap();
         assert_eq!(join.value, toml::Value::Array(vec!["a:7946".into(), "b:7946".into()]));
         assert!(settings.iter().any(|setting| setting.key == "listen.peer"));
-    }
-
-    #[test]
-    fn listeners_of_later_versions_can_be_closed_but_not_opened() {
-        assert!(flags("weir --admin OFF").refuse_later_versions().is_ok());
-        let refused = flags("weir --admin 50051").refuse_later_versions().unwrap_err().to_string();
-        assert!(refused.contains("not in this version"), "{refused}");
     }
 
     #[test]

@@ -99,6 +99,7 @@ async fn serve(config: Config, is_first: bool) -> anyhow::Result<End> {
 async fn run_until_over(node: &Node, signals: &mut Signals, grace: Duration) -> Option<Over> {
     let word = tokio::select! {
         word = signals.next_or(async || node.reload().await) => word,
+        () = node.is_to_drain() => Word::Drain,
         over = node.is_over() => {
             tracing::error!(?over, "the node cannot go on");
             return Some(over);

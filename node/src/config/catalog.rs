@@ -77,6 +77,11 @@ impl Catalog {
         self.sections.iter().map(|(path, sentence)| (path.as_str(), sentence.as_str()))
     }
 
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter()
+    }
+
     /// The keys directly in a section.
     pub fn keys_of(&self, section: &str) -> impl Iterator<Item = &Key> {
         self.keys.iter().filter(move |key| key.path.rsplit_once('.').is_some_and(|(of, _)| of == section))

@@ -10,6 +10,7 @@ pub fn describe() {
     weir_access::metrics::describe();
     weir_broker::metrics::describe();
     weir_gateway::metrics::describe();
+    weir_admin::metrics::describe();
     describe_gauge!(
         "weir_node_ready",
         Unit::Count,

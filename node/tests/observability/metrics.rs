@@ -16,7 +16,7 @@ use crate::clients::{brought, connect, next, node, options, subscribe};
 use crate::sources;
 
 /// The crates that may measure; a name begins with one of them.
-const CRATES: [&str; 7] = ["net", "store", "cluster", "access", "broker", "gateway", "node"];
+const CRATES: [&str; 8] = ["net", "store", "cluster", "access", "admin", "broker", "gateway", "node"];
 
 /// Units that a name must say.
 const UNITS: [(Unit, &str); 2] = [(Unit::Bytes, "_bytes"), (Unit::Seconds, "_seconds")];
@@ -103,8 +103,20 @@ fn every_name_says_whose_it_is_and_in_which_unit() {
 /// Labels are words of ours: none that tells a topic, a client, a user or an address.
 #[test]
 fn no_label_is_as_many_as_clients_are() {
-    let known =
-        ["code", "direction", "kind", "limit", "listener", "method", "reason", "result", "source", "what"];
+    let known = [
+        "code",
+        "direction",
+        "event",
+        "kind",
+        "limit",
+        "listener",
+        "method",
+        "reason",
+        "result",
+        "service",
+        "source",
+        "what",
+    ];
     for (name, (_, labels)) in sources::measured() {
         for label in labels {
             assert!(known.contains(&&*label), "{name} has a label {label}: are its values few and fixed?");

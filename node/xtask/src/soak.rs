@@ -80,7 +80,7 @@ impl Node {
     fn start(data: &std::path::Path) -> Result<Self> {
         let mut weir = command(target().join("release/weir"));
         weir.args(["serve", "--mqtt", "127.0.0.1:0", "--mqtts", "off", "--http", "off", "--https", "off"]);
-        weir.args(["--quic", "off", "--data-dir"]).arg(data).envs(QUEUES);
+        weir.args(["--quic", "off", "--admin", "off", "--data-dir"]).arg(data).envs(QUEUES);
         let mut process = weir.stdout(Stdio::piped()).spawn().context("cannot start weir")?;
         let lines = process.stdout.take().context("weir has no stdout")?;
         let mut node = Self { process, url: String::new() };

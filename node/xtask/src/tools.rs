@@ -30,6 +30,7 @@ pub fn bring() -> Vec<String> {
         ("redis-server, redis-cli, redis-benchmark", redis()),
         ("paho-mqtt", python()),
         ("mqtt.js, ws", node()),
+        ("buf", buf()),
         ("promtool", promtool()),
         ("faketime", faketime()),
     ];
@@ -85,8 +86,17 @@ fn python() -> Result<()> {
 }
 
 fn node() -> Result<()> {
-    let wanted = root().join("node/tests/clients/package.json");
-    let here = directory().join("node");
+    npm_install("node/tests/clients/package.json", "node")
+}
+
+/// Judges the contracts in `proto/`.
+fn buf() -> Result<()> {
+    npm_install("node/tests/admin/package.json", "buf")
+}
+
+/// The packages of a `package.json`, in a directory of the tools.
+fn npm_install(wanted: &str, here: &str) -> Result<()> {
+    let (wanted, here) = (root().join(wanted), directory().join(here));
     unless_brought(&here, &[&wanted], || {
         if find("npm").is_none() {
             apt_install(&["nodejs", "npm"])?;

@@ -13,6 +13,7 @@ use weir_access::Access;
 use weir_model::UnixMillis;
 use weir_store::{Detach, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
 
+use crate::admin::Admin;
 use crate::clock;
 use crate::config::Config;
 use crate::form::{Form, FormId};
@@ -28,6 +29,8 @@ use crate::session::Session;
 use crate::session::directory::Directory;
 use crate::session::owner;
 use crate::slow::Slow;
+use crate::stream::group::{self, Groups};
+use crate::stream::{Streams, janitor};
 use crate::supervisor::{Supervise, Supervisor};
 use crate::sys::figures::Figures;
 use crate::timers::{self, Timers};
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     sessions: Directory,
     topics: Topics,
     peers: Peers,
+    streams: Streams,
+    groups: Groups,
     incarnation: u64,
     settling: Settling,
     topic_starts: Vec<AtomicBool>,
@@ -72,6 +77,7 @@ pub(crate) struct Shared {
     timers: Timers,
     slow: Slow,
     figures: Figures,
+    admin: Admin,
     supervisor: parking_lot::Mutex<Option<ActorRef<Supervise>>>,
     started_ms: u64,
     runtime: tokio::runtime::Handle,
@@ -141,6 +147,8 @@ impl Broker {
             sessions: Directory::default(),
             topics: Topics::default(),
             peers: Peers::default(),
+            streams: Streams::default(),
+            groups: Groups::default(),
             settling: Settling::default(),
             incarnation: node.map_or(0, |node| node.incarnation),
             topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
@@ -149,6 +157,7 @@ impl Broker {
             timers: Timers::default(),
             slow: Slow::default(),
             figures: Figures::default(),
+            admin: Admin::default(),
             supervisor: parking_lot::Mutex::new(None),
             started_ms: clock::now_ms(),
             runtime: tokio::runtime::Handle::current(),
@@ -158,8 +167,11 @@ impl Broker {
         let mut children = Topics::children(&broker);
         children.extend(Directory::children(&broker));
         children.push(timers::child(&broker));
+        children.push(group::child(&broker));
+        children.extend(janitor::child(&broker));
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
         *broker.0.supervisor.lock() = Some(supervisor);
+        broker.configure_streams_later();
         // What nodes share, `due` tells who left behind.
         if !broker.store().is_shared() {
             broker.settle_restored(restored).await;
@@ -218,6 +230,16 @@ impl Broker {
         &self.0.settling
     }
 
+    /// Every stream there is.
+    pub fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    /// Every consumer group there is.
+    pub(crate) fn groups_known(&self) -> &Groups {
+        &self.0.groups
+    }
+
     /// The other nodes of the cluster.
     pub fn peers(&self) -> &Peers {
         &self.0.peers
@@ -243,6 +265,11 @@ impl Broker {
     /// Who takes less than is sent to it.
     pub fn slow(&self) -> &Slow {
         &self.0.slow
+    }
+
+    /// What administrators ask, and what they watch.
+    pub fn admin(&self) -> &Admin {
+        &self.0.admin
     }
 
     pub(crate) fn figures(&self) -> &Figures {
@@ -292,6 +319,7 @@ impl Broker {
 
     /// Stops the actors. The connections must have ended before; the store is closed by its owner.
     pub async fn shutdown(&self) {
+        self.leave_groups().await;
         let supervisor = self.0.supervisor.lock().take();
         if let Some(supervisor) = supervisor {
             for child in supervisor.get_children() {
@@ -314,6 +342,8 @@ impl Broker {
         gauge!("weir_broker_ledger_imbalance_messages").set(imbalance as f64);
         let retained: usize = self.realms().iter().map(|realm| realm.retained.len()).sum();
         gauge!("weir_broker_retained_messages").set(retained as f64);
+        gauge!("weir_broker_group_members").set(self.groups_known().members() as f64);
+        gauge!("weir_broker_groups_served").set(self.groups_known().live() as f64);
     }
 
     async fn restore(&self) -> Result<Vec<Restored>, StartError> {

@@ -66,6 +66,27 @@ pub struct Config {
     /// How many of the slowest subscribers stand on `$SYS/broker/slow_subscribers`; 0 = the topic is not
     /// published.
     pub slow_subscribers_max: usize,
+    /// How long an idempotency key is known (milliseconds): who sends a message again within it is answered as the first
+    /// time, and nothing else happens.
+    pub idempotency_window_ms: u64,
+    /// Most streams in all realms together; 0 = no limit.
+    pub streams_max: usize,
+    /// How often (milliseconds) records that are older than their stream keeps them are let go; every twelfth time, places
+    /// of sessions that have ended and generations that nobody needs any more. 0 = never.
+    pub stream_trim_ms: u64,
+    /// Most consumer groups in all streams together; 0 = no limit.
+    pub groups_max: usize,
+    /// Most members of consumer groups at this node; 0 = no limit.
+    pub group_members_max: usize,
+    /// How long (milliseconds) what members of consumer groups acknowledge is gathered before it is stored; 500 records
+    /// of a partition are stored at once. If the node dies meanwhile, they are delivered again.
+    pub group_commit_ms: u64,
+    /// How long (milliseconds) a node that is to give a partition of a group to another one waits for what members still
+    /// hold; then it is delivered there again.
+    pub group_release_wait_ms: u64,
+    /// How long (milliseconds) members of groups are kept on a node that is cut off from its store, without being given
+    /// anything; then they are told to join elsewhere.
+    pub group_lease_wait_ms: u64,
     /// How often `$SYS` topics are published, in seconds; 0 = never.
     pub sys_interval_seconds: u64,
     /// Most events per second on `$SYS/drops`, which tells of lost copies while somebody subscribes to
@@ -99,6 +120,14 @@ impl Default for Config {
             memory_shed_percent: 95,
             memory_hold_seconds_max: 10,
             slow_subscribers_max: 10,
+            idempotency_window_ms: 600_000,
+            streams_max: 1000,
+            groups_max: 1000,
+            group_members_max: 10_000,
+            group_commit_ms: 50,
+            group_release_wait_ms: 1000,
+            group_lease_wait_ms: 10_000,
+            stream_trim_ms: 5000,
             sys_interval_seconds: 10,
             drops_per_second_max: 20,
         }

@@ -16,9 +16,11 @@ use weir_access::Action;
 use weir_model::{Message, Principal, Properties, Qos, Reason, Topic};
 use weir_store::Delivery;
 
+use crate::broker::Broker;
 use crate::fanout::Frames;
 use crate::form::Publish;
 use crate::publish::{Publisher, Verdict};
+use crate::realm::Realm;
 use crate::session::Session;
 pub use answer::{Answer, Check, Group, Member, Outcome, Pub, Receiver, Request, Retained, Sub, Who};
 
@@ -38,6 +40,12 @@ const NAMES_BYTES_MAX: usize = 64 << 10;
 struct Subject {
     principal: Arc<Principal>,
     session: Option<Arc<Session>>,
+}
+
+/// Who answers: a node, for one of its realms.
+struct Explainer<'a> {
+    broker: &'a Broker,
+    realm: &'a Arc<Realm>,
 }
 
 /// What may still be named.
@@ -123,8 +131,28 @@ impl Publisher {
     }
 
     fn answer(&self, request: Request) -> Answer {
+        let me = || Subject { principal: self.principal.clone(), session: Some(self.session.clone()) };
+        Explainer { broker: &self.broker, realm: &self.realm }.answer(request, me)
+    }
+}
+
+impl Broker {
+    /// Answers for the client that the question names; looks at all who want the topic.
+    #[must_use]
+    pub fn explain(&self, realm: &Arc<Realm>, request: Request) -> Answer {
+        if request.client().is_none() {
+            return Answer::Error { error: "the question names no client".to_owned() };
+        }
+        let nobody = || Subject { principal: Arc::default(), session: None };
+        Explainer { broker: self, realm }.answer(request, nobody)
+    }
+}
+
+impl Explainer<'_> {
+    /// For the client that is named, else for `asker`.
+    fn answer(&self, request: Request, asker: impl FnOnce() -> Subject) -> Answer {
         let subject = match request.client() {
-            None => Subject { principal: self.principal.clone(), session: Some(self.session.clone()) },
+            None => asker(),
             Some(client) => match self.subject(client) {
                 Ok(subject) => subject,
                 Err(error) => return Answer::Error { error },

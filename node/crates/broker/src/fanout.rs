@@ -216,7 +216,9 @@ impl Run {
         broker.ledger().lost(Loss::Denied, copies);
         // A run may have waited for a slow receiver while rights were lost.
         let stale = matched.access_version != broker.access().version();
-        self.encoded[..self.in_use].iter_mut().for_each(|e| e.share(matched.targets.len()));
+        // What goes to other nodes is copied into the frames of the links.
+        let here = self.encoded[..self.in_use].iter_mut().filter(|e| e.key.form != LINK);
+        here.for_each(|e| e.share(matched.targets.len()));
         for (target, place) in matched.targets.iter().zip(&self.places) {
             let Some(target) = target.for_publisher(publisher.as_ref()) else { continue };
             let Some(encoded) = self.encoded.get(*place as usize) else { continue };
@@ -273,12 +275,8 @@ impl Run {
             return copies;
         }
         let Some(encoded) = self.encoded[..self.in_use].iter().find(|e| e.key.form == LINK) else { return 0 };
-        let frames = match &encoded.shared {
-            Some(frames) => &frames[..],
-            None => &encoded.frames[..],
-        };
         for peer in self.peers.iter().filter_map(|slot| broker.peers().get(slot)) {
-            peer.link.push_frames(stream_of(&self.topic), frames, self.messages as u32);
+            peer.link.push_frames(stream_of(&self.topic), &encoded.frames, self.messages as u32);
             broker.ledger().linked.add(self.messages);
             copies += self.messages;
         }

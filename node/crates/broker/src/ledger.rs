@@ -87,6 +87,10 @@ reasons! {
         Denied => "denied",
         /// A retained QoS 0 message delivered but not kept: the store was away or had no room for it.
         RetainSkipped => "retain_skipped",
+        /// A QoS 0 message delivered but not captured by a stream: the store was away or had no room for it.
+        CaptureSkipped => "capture_skipped",
+        /// The stream ended between match and append.
+        StreamGone => "stream_gone",
         /// Dropped from the fullest outboxes because the node ran out of memory.
         Shed => "shed",
         /// The link to the receiver's node was full: oldest QoS 0 first.
@@ -145,6 +149,7 @@ impl From<Refusal> for Refused {
             Refusal::QueueRefuses => Refused::QueueFull,
             Refusal::QueuesFull => Refused::QueuesFull,
             Refusal::RetainedFull => Refused::RetainedFull,
+            Refusal::TooLarge => Refused::Quota,
             Refusal::Unavailable => Refused::Unavailable,
             Refusal::NotOwner => Refused::Denied,
             Refusal::Fenced | Refusal::Unknown => Refused::Unknown,
@@ -256,6 +261,22 @@ impl Ledger {
     pub fn skip_retained(&self, client: &Arc<str>, topic: &str) {
         self.matched.add(1);
         self.lost_by(client, topic, Loss::RetainSkipped, 1);
+    }
+
+    /// Streams did not get a QoS 0 message that they capture.
+    pub fn skip_captured(&self, client: &Arc<str>, topic: &str, records: u64) {
+        self.matched.add(records);
+        self.lost_by(client, topic, Loss::CaptureSkipped, records);
+    }
+
+    /// Counts what became of a record for the stream of that name: 1 if it was owed, 0 if it had been there before.
+    pub fn captured(&self, stream: &Arc<str>, outcome: Option<&Outcome>) -> u64 {
+        match outcome {
+            Some(Outcome::Appended { first: true, .. }) => self.stored.add(1),
+            Some(Outcome::Appended { first: false, .. }) => return 0,
+            _ => self.lost_by(stream, "", Loss::StreamGone, 1),
+        }
+        1
     }
 
     /// A full queue of the store gave up its oldest rows for a new one.

@@ -4,6 +4,7 @@
 //! it must be kept -> [`fanout`] -> [`outbox`] of each receiver. Nothing on that path crosses a
 //! mailbox. What has a life is an actor: session shards, topic shards, timers, under [`supervisor`].
 
+pub mod admin;
 pub mod broker;
 pub mod clock;
 pub mod config;
@@ -24,6 +25,7 @@ pub mod routes;
 pub mod session;
 pub mod share;
 pub mod slow;
+pub mod stream;
 pub mod supervisor;
 pub mod sys;
 pub mod timers;

@@ -20,16 +20,25 @@ pub enum Limit {
     SessionExpiry,
     /// Wills, and what else the broker owes, that wait for a turn.
     Wills,
+    /// One consumer group more than there may be was asked for.
+    Groups,
+    /// The same of a member at this node.
+    GroupMembers,
+    /// As much of a partition is delivered to a group and not finished as may be: nothing new is delivered.
+    GroupPending,
 }
 
 impl Limit {
-    pub const ALL: [Limit; 6] = [
+    pub const ALL: [Limit; 9] = [
         Limit::Inflight,
         Limit::CommitsWaiting,
         Limit::CommitsWaitingBytes,
         Limit::StoreIntake,
         Limit::SessionExpiry,
         Limit::Wills,
+        Limit::Groups,
+        Limit::GroupMembers,
+        Limit::GroupPending,
     ];
 
     /// Its key in the configuration: the label of the metric.
@@ -41,6 +50,9 @@ impl Limit {
             Limit::StoreIntake => "store.intake",
             Limit::SessionExpiry => "session_expiry_seconds_max",
             Limit::Wills => "wills_per_second",
+            Limit::Groups => "groups_max",
+            Limit::GroupMembers => "group_members_max",
+            Limit::GroupPending => "ack_pending_max",
         }
     }
 }

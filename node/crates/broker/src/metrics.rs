@@ -8,13 +8,53 @@ pub fn describe() {
     sessions();
     state();
     peers();
+    groups();
+    readers();
     let help = "Actors and connections' tasks that failed, by kind; actors are started again.";
     describe_counter!("weir_broker_actor_restarts_total", Unit::Count, help);
+}
+
+/// Who reads streams alone, and what is tidied up behind readers.
+fn readers() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count(
+        "weir_broker_stream_missed_total",
+        "Records of streams, at least, that were let go before a reader came to them.",
+    );
+    count(
+        "weir_broker_stream_places_lost_total",
+        "Times a session's place in a stream was not what it was told: another has it, or the store has forgotten it.",
+    );
+    count(
+        "weir_broker_stream_generations_dropped_total",
+        "Earlier generations of streams that nobody needs any more.",
+    );
+}
+
+/// Consumer groups.
+fn groups() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count(
+        "weir_broker_group_events_total",
+        "Records lost, dropped or dead_lettered, and times a place went_back, was reacquired or fenced, or a member \
+         stalled.",
+    );
+    count(
+        "weir_broker_group_dead_letters_refused_total",
+        "Times a dead letter was not kept; it is tried again.",
+    );
+    let gauge = |name: &'static str, help: &'static str| describe_gauge!(name, Unit::Count, help);
+    gauge("weir_broker_group_members", "Members of consumer groups at this node.");
+    gauge("weir_broker_groups_served", "Consumer groups that this node has members of.");
 }
 
 /// What other nodes have to do with.
 fn peers() {
     let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count(
+        "weir_broker_admin_notes_malformed_total",
+        "Questions and answers of other nodes' administration that could not be read.",
+    );
     count(
         "weir_broker_link_realms_refused_total",
         "Realms that a peer spoke of and that are one too many here.",
@@ -55,6 +95,10 @@ fn sessions() {
     count(
         "weir_broker_limited_total",
         "Times a limit made somebody wait or granted less than was asked, by its key.",
+    );
+    count(
+        "weir_broker_repeats_answered_total",
+        "Messages that came again under their idempotency key and were only answered.",
     );
     count("weir_broker_sessions_expired_total", "Sessions that ended because nobody came back in time.");
 }

@@ -8,9 +8,11 @@ use std::sync::{Arc, Weak};
 
 use weir_model::{Filter, Message, Position, Topic};
 use weir_store::{
-    Fence, Mirror, Owner, Rollback, SessionChange, SessionKey, SessionKind, SubscriptionOptions,
+    Fence, Mark, Mirror, Owner, PartitionKey, Rollback, SessionChange, SessionKey, SessionKind,
+    SubscriptionOptions, TableRow,
 };
 
+use crate::admin::EventKind;
 use crate::broker::{Broker, Shared};
 use crate::ledger::Loss;
 use crate::outbox::Bell;
@@ -35,6 +37,20 @@ impl Mirror for Tables {
         }
     }
 
+    fn table(&self, row: TableRow) {
+        if let Some(shared) = self.0.upgrade() {
+            Broker::of(shared).table_changed(&row);
+        }
+    }
+
+    fn appended(&self, key: &PartitionKey, tail: Option<Mark>) {
+        if let Some(shared) = self.0.upgrade() {
+            let broker = Broker::of(shared);
+            broker.streams().appended(key, tail);
+            broker.groups_known().appended(&broker, key, tail);
+        }
+    }
+
     fn rolled_back(&self, rollback: &Rollback) {
         if let Some(shared) = self.0.upgrade() {
             Broker::of(shared).rolled_back(rollback);
@@ -54,6 +70,7 @@ struct Elsewhere<'a> {
 impl Broker {
     /// Connections of sessions that went back are ended: their clients come again, and are given what the store has.
     fn rolled_back(&self, rollback: &Rollback) {
+        self.configure_streams_later();
         for realm in self.realms() {
             for session in self.sessions().all(&realm.name) {
                 if session.stored.is_some() && session.is_online() && rollback.is_in(&session.key) {
@@ -61,6 +78,7 @@ impl Broker {
                 }
             }
         }
+        self.admin().events.tell(|| EventKind::RolledBack);
         sys::rolled_back(self, rollback);
     }
 
@@ -122,6 +140,10 @@ impl Broker {
         if connection == 0 || !session.detach(connection) {
             return;
         }
+        self.admin().events.tell(|| EventKind::Disconnected {
+            realm: session.key.realm.clone(),
+            client_id: session.key.name.clone(),
+        });
         let (lost, copies) = session.outbox.clear(0);
         self.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
         self.hand_on(&self.realm_or_new(&session.key.realm), session, copies);

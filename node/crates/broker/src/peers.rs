@@ -3,12 +3,15 @@
 //! A peer stands in the routes like a subscriber, with the filters its clean sessions have; what its
 //! persistent sessions want is known here by the mirror of the store. A message goes once to each peer
 //! that has a receiver, and is matched there again, among that node's own.
+//!
+//! When a peer says all it wants anew, that is for a new receiver; what is left to the one before in the
+//! end, it wants no more.
 
 mod barrier;
 pub mod inbox;
 mod outgoing;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,9 +52,20 @@ pub struct Peer {
 /// What a peer has said of its interest.
 #[derive(Default)]
 struct Wanted {
+    /// Of what it has said since it last began to say all.
     digest: Digest,
-    /// What it has said since it began to say all anew; `None` = it does not.
-    said: Option<HashSet<(Arc<str>, Filter)>>,
+    /// Receivers with what it had said before that.
+    before: Vec<Arc<Session>>,
+}
+
+impl Wanted {
+    fn change(&mut self, realm: &Realm, filter: &Filter, had: Option<SubscriptionOptions>, now: u32) {
+        let was = had.map_or(0, |options| options.subscription_id.unwrap_or(1));
+        self.digest.change(&realm.name, filter, was, now);
+        for before in self.before.iter().filter(|before| before.key.realm == realm.name) {
+            realm.routes.unlink(filter, before);
+        }
+    }
 }
 
 impl std::fmt::Debug for Peer {
@@ -206,7 +220,12 @@ impl Peers {
     /// What stands for all peers in the routes of a realm.
     pub(crate) fn receivers(&self, realm: &Arc<str>) -> Vec<Arc<Session>> {
         let table = self.table.read();
-        table.iter().flatten().filter_map(|peer| peer.receivers.lock().get(realm).cloned()).collect()
+        let all = table.iter().flatten().flat_map(|peer| {
+            let now = peer.receivers.lock().get(realm).cloned();
+            let before = peer.wanted.lock().before.clone();
+            now.into_iter().chain(before.into_iter().filter(|before| before.key.realm == *realm))
+        });
+        all.collect()
     }
 }
 
@@ -234,64 +253,51 @@ impl Peer {
             ..SubscriptionOptions::default()
         };
         let mut wanted = self.wanted.lock();
-        let was = receiver.members_of(filter);
-        let Some(known) = receiver.note(filter, options) else { return };
-        realm.routes.insert(filter, &receiver, options, known);
-        wanted.digest.change(&realm.name, filter, was, members);
-        if let Some(said) = &mut wanted.said {
-            said.insert((realm.name.clone(), filter.clone()));
-        }
+        let had = realm.routes.link(filter, &receiver, options);
+        wanted.change(realm, filter, had, members);
     }
 
     /// None of its clean sessions wants `filter` any more.
     fn wants_no_more(self: &Arc<Peer>, realm: &Realm, filter: &Filter) {
         let receiver = self.receiver(&realm.name);
         let mut wanted = self.wanted.lock();
-        let was = receiver.members_of(filter);
-        if receiver.forget(filter) {
-            realm.routes.remove(filter, &receiver);
-            wanted.digest.change(&realm.name, filter, was, 0);
-        }
-        if let Some(said) = &mut wanted.said {
-            said.remove(&(realm.name.clone(), filter.clone()));
-        }
+        let had = realm.routes.unlink(filter, &receiver);
+        wanted.change(realm, filter, had, 0);
     }
 
     /// It says all it wants anew.
     fn say_anew(&self) {
-        self.wanted.lock().said = Some(HashSet::new());
+        let receivers = std::mem::take(&mut *self.receivers.lock());
+        let mut wanted = self.wanted.lock();
+        // Where it wanted nothing there is nothing to take back.
+        if std::mem::take(&mut wanted.digest).filters > 0 {
+            wanted.before.extend(receivers.into_values());
+        }
     }
 
     /// What it has not said again it wants no more.
-    fn has_said_all(self: &Arc<Peer>, broker: &Broker) {
-        let Some(said) = self.wanted.lock().said.take() else { return };
-        let receivers: Vec<_> = self.receivers.lock().values().cloned().collect();
-        for receiver in receivers {
-            let Some(realm) = broker.realm(&receiver.key.realm) else { continue };
-            for (filter, _) in receiver.subscriptions() {
-                if !said.contains(&(realm.name.clone(), filter.clone())) {
-                    self.wants_no_more(&realm, &filter);
-                }
-            }
-        }
+    fn has_said_all(&self, broker: &Broker) {
+        let before = std::mem::take(&mut self.wanted.lock().before);
+        before.iter().for_each(|before| drop(give_up(broker, before)));
     }
 
     /// Its link is over for good.
     fn is_gone(&self, broker: &Broker) {
-        let receivers = std::mem::take(&mut *self.receivers.lock());
-        let mut wanted = Vec::new();
-        for receiver in receivers.into_values() {
-            receiver.detach(LINKED);
-            let Some(realm) = broker.realm(&receiver.key.realm) else { continue };
-            for filter in receiver.give_up_subscriptions() {
-                realm.routes.remove(&filter, &receiver);
-                wanted.push((realm.clone(), filter));
-            }
-        }
-        broker.collect_after(&wanted);
+        let mut receivers: Vec<_> = std::mem::take(&mut *self.receivers.lock()).into_values().collect();
+        receivers.append(&mut self.wanted.lock().before);
+        let shared: Vec<_> = receivers.iter().flat_map(|receiver| give_up(broker, receiver)).collect();
+        broker.collect_after(&shared);
     }
 
     fn digest(&self) -> Digest {
         self.wanted.lock().digest
     }
+}
+
+/// Takes a receiver out of the routes; returns the shared filters it had.
+fn give_up(broker: &Broker, receiver: &Arc<Session>) -> Vec<(Arc<Realm>, Filter)> {
+    receiver.detach(LINKED);
+    let Some(realm) = broker.realm(&receiver.key.realm) else { return Vec::new() };
+    let shared = realm.routes.unlink_all(receiver);
+    shared.into_iter().map(|filter| (realm.clone(), filter)).collect()
 }

@@ -6,10 +6,12 @@
 //! connection's messages reach the fan-out in arrival order.
 
 pub mod cache;
+pub mod claim;
 mod commit;
 pub mod internal;
 mod line;
 mod long;
+pub mod offered;
 pub mod plan;
 pub(crate) mod settle;
 mod shared;
@@ -18,7 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use weir_access::Identity;
-use weir_model::{Filter, Principal, Qos, Reason};
+use weir_model::{Filter, Position, Principal, Qos, Reason};
 use weir_store::{Fence, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
@@ -84,8 +86,14 @@ struct Active {
     line: VecDeque<Waiting>,
     /// Bytes of the messages in the line.
     line_bytes: usize,
-    /// How many in the line are [`Stage::Noting`].
-    noting: usize,
+    /// How many in the line have not been handed to the store yet as what they are: [`Stage::is_preparing`].
+    preparing: usize,
+    /// And how many of those claim a key: whatever is kept behind them waits for them.
+    claiming: usize,
+    /// Where the message answered last stands, if it has an idempotency key.
+    position: Option<Position>,
+    /// What else became of it.
+    landed: Landed,
     /// Messages in the line, and how many of them the ledger knows of.
     messages: u64,
     settled: u64,
@@ -93,6 +101,15 @@ struct Active {
     salvaged: bool,
     /// A full link that a publish waits for.
     pressed: Option<Pressed>,
+}
+
+/// What became of a message that was kept.
+#[derive(Debug, Clone, Copy, Default)]
+struct Landed {
+    /// Where it stands as retained value, or else in the first stream that captured it.
+    position: Option<Position>,
+    /// It was through before, under its idempotency key.
+    repeated: bool,
 }
 
 impl Publisher {
@@ -138,6 +155,8 @@ impl Publisher {
         }
         let kept = publish.retain
             || (publish.qos > Qos::AtMostOnce && matched.queued)
+            || !matched.captures.is_empty()
+            || claim::key_of(publish.properties.as_deref()).is_some()
             || (publish.qos == Qos::ExactlyOnce && self.fence.is_some())
             || publish.topic.starts_with(plan::DELAYED);
         let slow = kept || !line_empty || !matched.groups.is_empty();
@@ -181,6 +200,11 @@ impl Publisher {
         };
         let topic_text = topic.clone();
         let publish = Publish { topic: &topic_text, ..publish };
+        let key = claim::key_of(publish.properties.as_deref());
+        if key.is_some_and(|key| key.len() > claim::KEY_BYTES_MAX) {
+            self.broker.ledger().refuse(Reason::Quota.into());
+            return Verdict::Refused(Reason::Quota);
+        }
         let message = publish.to_message(topic, now);
         let bytes = message.size_bytes();
         let stage = match (self.fence, answering) {
@@ -188,12 +212,15 @@ impl Publisher {
                 let op = SessionOp::Receive { fence, packet_id };
                 Stage::Noting { commit: self.submit_own(op), message, due }
             }
+            _ if self.is_claiming() => Stage::Held { message, due },
+            _ if key.is_some() => self.claim(message, due),
             _ if kept => self.keep(&message, None, due, &matched),
             _ => Stage::Turn { message },
         };
         let active = self.active.get_or_insert_default();
         active.line_bytes += bytes;
-        active.noting += usize::from(matches!(stage, Stage::Noting { .. }));
+        active.preparing += usize::from(stage.is_preparing());
+        active.claiming += usize::from(matches!(stage, Stage::Claiming { .. }));
         active.messages += 1;
         active.line.push_back(Waiting { answering, bytes, stage, matched: Some(matched) });
         if active.line.len() > 1 {
@@ -203,6 +230,20 @@ impl Publisher {
             Some((_, verdict)) => verdict,
             None => Verdict::Waiting,
         }
+    }
+
+    /// Where the message stands that was answered last; of one with an idempotency key, where its first try does.
+    pub fn position(&mut self) -> Option<Position> {
+        self.active.as_mut()?.position.take()
+    }
+
+    /// What became of the message answered last.
+    fn landed(&mut self) -> Landed {
+        self.active.as_mut().map_or_else(Landed::default, |active| std::mem::take(&mut active.landed))
+    }
+
+    fn is_claiming(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.claiming > 0)
     }
 
     fn submit_own(&self, op: SessionOp) -> Arc<Commit> {
@@ -309,10 +350,11 @@ impl Publisher {
     /// The commit the head of the line waits for.
     fn head(&self) -> Option<&Commit> {
         match &self.active.as_ref()?.line.front()?.stage {
-            Stage::Noting { commit, .. } | Stage::Keeping { commit, .. } | Stage::Releasing { commit } => {
-                Some(commit)
-            }
-            Stage::Turn { .. } | Stage::Refused(_) => None,
+            Stage::Noting { commit, .. }
+            | Stage::Claiming { commit, .. }
+            | Stage::Keeping { commit, .. }
+            | Stage::Releasing { commit } => Some(commit),
+            Stage::Held { .. } | Stage::Turn { .. } | Stage::Through { .. } | Stage::Refused(_) => None,
         }
     }
 

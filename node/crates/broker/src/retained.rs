@@ -70,6 +70,11 @@ impl Retained {
         self.table.read().get(&topic).map(|entry| entry.message.clone())
     }
 
+    /// The value of a topic, and where it stands.
+    pub fn get_at(&self, topic: &Topic) -> Option<(Arc<Message>, Position)> {
+        self.table.read().get(topic).map(|entry| (entry.message.clone(), entry.position))
+    }
+
     /// Notes that the value stored at `position` goes to receivers here from now on.
     pub fn giving(&self, message: &Arc<Message>, position: Position) {
         let known = |table: &BTreeMap<Topic, Entry>| {

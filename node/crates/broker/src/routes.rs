@@ -3,6 +3,8 @@
 //! Filters without wildcard stand in a sharded table, the others in one trie. A reader keeps what it
 //! matched ([`Matched`]) and uses it again while two generations have not moved.
 
+mod captures;
+mod linked;
 pub mod matched;
 pub mod members;
 pub mod trie;
@@ -19,6 +21,8 @@ use weir_store::SubscriptionOptions;
 
 use crate::session::Session;
 use crate::share::Group;
+use crate::stream::Stream;
+use captures::Captures;
 pub use matched::{Matched, Target};
 use members::Members;
 use trie::Trie;
@@ -41,6 +45,7 @@ pub struct Routes {
     exact: Vec<Part>,
     wildcards: RwLock<Trie>,
     wildcard_generation: AtomicU64,
+    captures: RwLock<Captures>,
 }
 
 impl Default for Routes {
@@ -50,6 +55,7 @@ impl Default for Routes {
             exact: (0..PARTS).map(|_| Part::default()).collect(),
             wildcards: RwLock::new(Trie::default()),
             wildcard_generation: AtomicU64::new(0),
+            captures: RwLock::default(),
         }
     }
 }
@@ -77,27 +83,39 @@ impl Routes {
     }
 
     pub fn remove(&self, filter: &Filter, session: &Arc<Session>) {
-        self.change(filter, |members| match filter.share() {
-            Some(_) => members.leave(filter, session),
-            None => members.remove(session),
-        });
+        self.change(filter, |members| members.take_out(filter, session));
     }
 
-    fn change(&self, filter: &Filter, edit: impl FnOnce(&mut Members)) {
+    fn change<T>(&self, filter: &Filter, edit: impl FnOnce(&mut Members) -> T) -> T {
         if filter.is_wildcard() {
-            self.wildcards.write().change(filter.pattern(), edit);
+            let edited = self.wildcards.write().change(filter.pattern(), edit);
             self.wildcard_generation.fetch_add(1, Ordering::Release);
-            return;
+            return edited;
         }
         let part = &self.exact[self.part_of(filter.pattern())];
         let mut table = part.table.write();
         let members = table.entry(filter.pattern().into()).or_default();
-        edit(members);
+        let edited = edit(members);
         if members.is_empty() {
             table.remove(filter.pattern());
         }
         drop(table);
         part.generation.fetch_add(1, Ordering::Release);
+        edited
+    }
+
+    /// A stream captures other topics from now on, or is there for the first time, or no more.
+    pub(crate) fn capture(&self, before: Option<&Arc<Stream>>, now: Option<&Arc<Stream>>) {
+        let mut captures = self.captures.write();
+        if let Some(stream) = before {
+            stream.definition.filters.iter().for_each(|filter| captures.remove(filter, stream));
+        }
+        if let Some(stream) = now {
+            stream.definition.filters.iter().for_each(|filter| captures.insert(filter, stream));
+        }
+        drop(captures);
+        // Whatever was matched before does not know.
+        self.wildcard_generation.fetch_add(1, Ordering::Release);
     }
 
     /// The group of a shared filter, if it has members.
@@ -128,7 +146,10 @@ impl Routes {
             found.add(members);
         }
         let whole = self.wildcards.read().visit(topic, nodes_max, &mut |members| found.add(members));
-        whole.then(|| found.finish(generations, version, &|session| session.may_receive(access, topic)))
+        whole.then(|| {
+            let captures = self.captures.read().find(topic);
+            found.finish(generations, version, captures, &|session| session.may_receive(access, topic))
+        })
     }
 
     /// Whether a match is still what [`Routes::find`] would say.
@@ -146,13 +167,15 @@ impl Routes {
         }
     }
 
-    /// Replaces parts of the table by what `subscriptions` say; readers see the old until the new is whole.
+    /// Replaces parts of the table by what `subscriptions` say, and what other nodes have there; readers see
+    /// the old until the new is whole.
     pub fn rebuild_exact(
         &self,
         owned: impl Fn(usize) -> bool,
         subscriptions: &[(Arc<Session>, Filter, SubscriptionOptions)],
     ) {
-        let mut fresh: Vec<HashMap<Box<str>, Members>> = (0..PARTS).map(|_| HashMap::new()).collect();
+        let linked = |part| if owned(part) { self.linked(part) } else { HashMap::new() };
+        let mut fresh: Vec<HashMap<Box<str>, Members>> = (0..PARTS).map(linked).collect();
         for (session, filter, options) in subscriptions.iter().filter(|(_, f, _)| !f.is_wildcard()) {
             let part = self.part_of(filter.pattern());
             if owned(part) {

@@ -143,10 +143,12 @@ impl Session {
         identity.as_ref().is_none_or(|identity| access.may_receive(&identity.principal, topic))
     }
 
-    /// Registers a publisher to be woken when little waits for this receiver; false when little does. For a
-    /// peer nobody is woken: its link is asked again after a while.
+    /// Registers a publisher to be woken when little waits for this receiver; false when little does.
     pub fn wait_until_low(&self, waker: &Waker, limits: &Limits) -> bool {
-        self.peer.is_some() || self.outbox.wait_until_low(waker, limits)
+        match &self.peer {
+            Some(peer) => peer.link.wait_until_low(waker),
+            None => self.outbox.wait_until_low(waker, limits),
+        }
     }
 
     /// Gives the session to a connection; one that had it hears that it has it no more.
@@ -206,6 +208,11 @@ impl Session {
     /// The client was heard.
     pub fn seen(&self) {
         self.last_seen_ms.store(clock::coarse_ms(), Ordering::Relaxed);
+    }
+
+    /// As granted at connect; 0 = it may be silent for ever.
+    pub fn keep_alive_ms(&self) -> u32 {
+        self.keep_alive_ms.load(Ordering::Relaxed)
     }
 
     /// When it must have been heard again (MQTT-3.1.2-22: one and a half keep-alives); `None` = never.
@@ -272,10 +279,16 @@ impl Session {
         self.subscriptions.lock().to_vec()
     }
 
-    /// How many members of a shared filter a peer has; 1 for a plain one, 0 for one it does not want.
-    pub(crate) fn members_of(&self, filter: &Filter) -> u32 {
-        let options = self.subscriptions.lock().get(filter);
-        options.map_or(0, |options| options.subscription_id.unwrap_or(1))
+    /// Those whose filters begin with `prefix`, in no order.
+    pub fn subscriptions_below(&self, prefix: &str) -> Vec<(Filter, SubscriptionOptions)> {
+        let mut found = self.subscriptions.lock().to_vec();
+        found.retain(|(filter, _)| filter.as_str().starts_with(prefix));
+        found
+    }
+
+    /// How it has subscribed to a filter, if it has.
+    pub fn subscription(&self, filter: &Filter) -> Option<SubscriptionOptions> {
+        self.subscriptions.lock().get(filter)
     }
 
     pub fn subscription_count(&self) -> usize {

@@ -93,6 +93,17 @@ impl Group {
         members.is_empty()
     }
 
+    /// What a member has asked for.
+    pub fn options_of(&self, session: &Arc<Session>) -> Option<SubscriptionOptions> {
+        let members = self.members.read();
+        members.iter().find(|m| Arc::ptr_eq(&m.session, session)).map(|m| m.options)
+    }
+
+    /// Those that stand for other nodes.
+    pub fn linked(&self) -> Vec<Member> {
+        self.members.read().iter().filter(|m| m.session.peer.is_some()).cloned().collect()
+    }
+
     /// The member that gets the next message: one that can take it (`may`); a persistent one first if it
     /// is `durable`.
     pub fn pick(&self, wish: &Wish<'_>, may: impl Fn(&Session) -> bool) -> Option<Pick> {

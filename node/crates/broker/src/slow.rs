@@ -87,6 +87,16 @@ impl Slow {
         self.0.lock().slow_now
     }
 
+    /// The `max` slowest of the window so far, which goes on.
+    pub fn peek(&self, max: usize) -> Ranking {
+        let window = self.0.lock();
+        let mut all: Vec<&Tracked> = window.tracked.values().collect();
+        all.sort_by_key(|t| Reverse((t.slow_ms, t.waiting_bytes, t.dropped)));
+        let subscribers = all.into_iter().filter_map(Tracked::told).take(max).collect();
+        let window_seconds = clock::now_ms().saturating_sub(window.began_ms) as f64 / 1000.0;
+        Ranking { window_seconds, slow_now: window.slow_now, subscribers }
+    }
+
     /// Ends the window: its `max` slowest.
     pub fn rank(&self, max: usize) -> Ranking {
         self.rank_at(max, clock::now_ms())
@@ -100,7 +110,7 @@ impl Slow {
         drop(window);
         let mut all: Vec<Tracked> = tracked.into_values().collect();
         all.sort_by_key(|t| Reverse((t.slow_ms, t.waiting_bytes, t.dropped)));
-        let subscribers = all.into_iter().filter_map(Tracked::told).take(max).collect();
+        let subscribers = all.iter().filter_map(Tracked::told).take(max).collect();
         let window_seconds = now_ms.saturating_sub(began_ms) as f64 / 1000.0;
         Ranking { window_seconds, slow_now, subscribers }
     }
@@ -139,7 +149,7 @@ impl Sample<'_> {
 
 impl Tracked {
     /// `None` = its session is over.
-    fn told(self) -> Option<SlowSubscriber> {
+    fn told(&self) -> Option<SlowSubscriber> {
         Some(SlowSubscriber {
             client: self.session.upgrade()?.client_id().clone(),
             above_high_seconds: self.slow_ms as f64 / 1000.0,

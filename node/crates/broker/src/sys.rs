@@ -8,6 +8,7 @@ use bytes::Bytes;
 use weir_model::{DEFAULT_REALM, Message, Position, Qos, Topic};
 use weir_store::Rollback;
 
+use crate::admin::EventKind;
 use crate::broker::Broker;
 use crate::clock;
 use crate::fanout;
@@ -40,8 +41,10 @@ pub(crate) fn drops(broker: &Broker, events: usize) {
     };
     let matched = realm.routes.find(&topic, broker.access());
     let watched = !(matched.targets.is_empty() && matched.groups.is_empty());
+    let watched = watched || broker.admin().events.wants_drops();
     broker.ledger().drops.watch(watched && broker.config().drops_per_second_max > 0);
     for event in broker.ledger().drops.take(events) {
+        broker.admin().events.tell(|| EventKind::Dropped(event.clone()));
         let Ok(payload) = serde_json::to_vec(&event) else { continue };
         deliver(broker, &message(&topic, payload, false), &matched);
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use weir_store::{Due, Step, TopicOp};
@@ -20,6 +21,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// The store is asked for due timers every so many ticks.
 const DUE_TICKS: u64 = 2;
 
+/// One that other nodes share as well, and ask as often, after so many when nothing was due.
+const DUE_TICKS_SHARED: u64 = 5;
+
 /// Timers taken up at once; more follow in the next round.
 const DUE_MAX: usize = 1024;
 
@@ -34,7 +38,9 @@ pub struct State {
     broker: Broker,
     ticks: u64,
     ticker: tokio::task::JoinHandle<()>,
-    due: Option<tokio::task::JoinHandle<()>>,
+    due: Option<tokio::task::JoinHandle<bool>>,
+    /// The tick before which the store is not asked again.
+    due_from: u64,
     shedding: Option<tokio::task::JoinHandle<()>>,
     saying: Option<tokio::task::JoinHandle<()>>,
 }
@@ -65,7 +71,7 @@ impl Actor for TimersActor {
                 }
             }
         });
-        Ok(State { broker, ticks: 0, ticker, due: None, shedding: None, saying: None })
+        Ok(State { broker, ticks: 0, ticker, due: None, due_from: 0, shedding: None, saying: None })
     }
 
     async fn handle(
@@ -98,8 +104,17 @@ impl State {
         if interval > 0 && (self.ticks == 1 || self.ticks.is_multiple_of(interval * 10)) {
             self.say();
         }
-        let idle = self.due.as_ref().is_none_or(|running| running.is_finished());
-        if idle && self.ticks.is_multiple_of(DUE_TICKS) {
+        self.ask_what_is_due();
+    }
+
+    fn ask_what_is_due(&mut self) {
+        if let Some(asked) = self.due.take_if(|asked| asked.is_finished()) {
+            // One that panicked has found something.
+            let found = asked.now_or_never().is_none_or(|found| found.unwrap_or(true));
+            let pause = if found || !self.broker.store().is_shared() { DUE_TICKS } else { DUE_TICKS_SHARED };
+            self.due_from = self.ticks + pause - 1;
+        }
+        if self.due.is_none() && self.ticks >= self.due_from {
             self.due = Some(tokio::spawn(run_due(self.broker.clone())));
         }
     }
@@ -132,12 +147,16 @@ pub(crate) fn in_tenth(per_second: u64, ticks: u64) -> usize {
     (per_second * (tenth + 1) / 10 - per_second * tenth / 10) as usize
 }
 
-/// Deals with everything due; what fails is due again in the next round.
-async fn run_due(broker: Broker) {
+/// Deals with everything due; what fails is due again in the next round. Returns whether something was.
+async fn run_due(broker: Broker) -> bool {
     let due = match broker.store().due(clock::unix(), DUE_MAX).await {
         Ok(due) => due,
-        Err(error) => return tracing::warn!(%error, "timers cannot be read"),
+        Err(error) => {
+            tracing::warn!(%error, "timers cannot be read");
+            return true;
+        }
     };
+    let found = !due.is_empty();
     let mut orphans = Vec::new();
     for timer in due {
         match timer {
@@ -155,6 +174,7 @@ async fn run_due(broker: Broker) {
         }
     }
     broker.settle_orphans(orphans).await;
+    found
 }
 
 pub(crate) fn child(broker: &Broker) -> ChildSpec {

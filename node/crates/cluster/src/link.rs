@@ -16,6 +16,7 @@ mod lane;
 pub(crate) mod metrics;
 mod notice;
 mod outbound;
+mod pressure;
 mod receive;
 mod resume;
 mod send;
@@ -46,6 +47,7 @@ use inbound::Inbound;
 pub use inbox::{Control, Inbox, InterestChange, InterestChanges};
 use metrics::Meters;
 use outbound::{Limits, Outbound};
+use pressure::Waiters;
 pub(crate) use resume::Past;
 use wire::{NOTICES, RECORD_STREAMS, STREAMS};
 
@@ -96,6 +98,7 @@ pub struct Link {
     address: Mutex<SocketAddr>,
     connection: Mutex<Option<PeerConnection>>,
     outbound: [Out; STREAMS],
+    waiters: Waiters,
     inbound: [Mutex<Inbound>; STREAMS],
     offer: Mutex<Offer>,
     follower: Mutex<Follower>,
@@ -139,6 +142,7 @@ impl Link {
         let Made { node, incarnation, address, slot, numbering, config, meters, past } = made;
         let limits = |stream: usize| Limits {
             frames_bytes_max: config.frames_bytes_max,
+            frames_bytes_high: config.frames_bytes_high,
             held_bytes_max: if stream == NOTICES { config.notices_bytes_max } else { config.held_bytes_max },
         };
         let outbound = std::array::from_fn(|stream| Out {
@@ -158,6 +162,7 @@ impl Link {
             address: Mutex::new(address),
             connection: Mutex::new(None),
             outbound,
+            waiters: Waiters::default(),
             inbound,
             offer: Mutex::default(),
             follower: Mutex::default(),
@@ -279,18 +284,6 @@ impl Link {
         }
     }
 
-    /// Whether publishers of that topic should wait: QoS 0 copies fill half of what they may, and the
-    /// peer is connected and taking them.
-    pub fn presses(&self, topic_hash: u64) -> bool {
-        self.stream_of(topic_hash).waiting.lock().as_ref().is_some_and(Outbound::presses) && self.is_up()
-    }
-
-    /// Whether records of that topic that must arrive press: half of what the peer may leave unconfirmed
-    /// waits. Publishers slow down then, up to [`Config::wait_max_ms`].
-    pub fn presses_sure(&self, topic_hash: u64) -> bool {
-        self.stream_of(topic_hash).waiting.lock().as_ref().is_some_and(Outbound::presses_sure)
-    }
-
     /// Tells a persistent session of the peer to look in its queue: a copy was left out.
     pub fn push_marker(&self, realm: &Arc<str>, client_id: &Arc<str>) {
         self.notify(&Control::LookInQueue { realm: realm.clone(), client_id: client_id.clone() });
@@ -359,6 +352,7 @@ impl Link {
 
     pub(crate) fn set_connection(&self, connection: Option<PeerConnection>) {
         *self.connection.lock() = connection;
+        self.relieve();
     }
 
     /// Somebody waits for barrier `id`.

@@ -40,6 +40,9 @@ const MORE_SHARE: u8 = 1 << 4;
 const MORE_ONLY_NAMED: u8 = 1 << 5;
 const MORE_UNKNOWN: u8 = 0b1100_0000;
 
+/// The most that stands before a payload whose record says nothing more: head, more, length.
+const HEAD_BYTES: usize = 12;
+
 const COPY_RETAIN: u8 = 1 << 2;
 const COPY_GROUP: u8 = 1 << 3;
 const COPY_UNKNOWN: u8 = 0b1111_0000;
@@ -93,12 +96,24 @@ pub struct Run {
 impl Run {
     /// Appends one record to `out`. A payload of 64 bytes on the topic of the record before takes 66 bytes.
     pub fn push(&mut self, out: &mut Vec<u8>, message: &Outgoing<'_>) {
+        let same_realm = self.messages > 0 && out[self.realm.clone()] == *message.realm.as_bytes();
+        let same_topic = same_realm && out[self.topic.clone()] == *message.topic.as_bytes();
+        self.put(out, message, same_realm, same_topic);
+    }
+
+    /// The same for a message whose realm and topic are those of all before it.
+    pub fn push_to_topic(&mut self, out: &mut Vec<u8>, message: &Outgoing<'_>) {
+        let same = self.messages > 0;
+        self.put(out, message, same, same);
+    }
+
+    #[inline]
+    fn put(&mut self, out: &mut Vec<u8>, message: &Outgoing<'_>, same_realm: bool, same_topic: bool) {
         let more = more_of(message);
+        out.reserve(message.payload.len() + HEAD_BYTES);
         let mut head = message.qos as u8;
         head |= if message.retain { HEAD_RETAIN } else { 0 };
         head |= if more != 0 { HEAD_MORE } else { 0 };
-        let same_realm = self.messages > 0 && out[self.realm.clone()] == *message.realm.as_bytes();
-        let same_topic = same_realm && out[self.topic.clone()] == *message.topic.as_bytes();
         head |= match (same_topic, same_realm) {
             (true, _) => HEAD_SAME_TOPIC,
             (_, true) => HEAD_SAME_REALM,

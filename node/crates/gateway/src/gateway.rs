@@ -170,6 +170,11 @@ impl Gateway {
         }
     }
 
+    /// What its TLS listeners share; `None` = there are none.
+    pub fn tls(&self) -> Option<tls::ServerConfig> {
+        self.tls.clone()
+    }
+
     /// The open listeners by name, with the ports they got.
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
         self.addresses.clone()

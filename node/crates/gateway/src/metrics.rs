@@ -16,6 +16,10 @@ pub fn describe() {
         "Clients that authentication or policy turned away, by reason.",
     );
     count("weir_gateway_subscriptions_refused_total", "Filters of SUBSCRIBE that were refused, by reason.");
+    count(
+        "weir_gateway_stream_reads_ended_total",
+        "Subscriptions to streams that ended on the broker's side, by reason.",
+    );
     count("weir_gateway_disconnects_total", "Connections that ended, by reason.");
     count(
         "weir_gateway_limited_total",

@@ -10,6 +10,7 @@ pub mod inbound;
 pub mod last_seen;
 pub mod outbound;
 pub mod reason;
+pub mod stream;
 pub mod subscribe;
 pub mod trace;
 

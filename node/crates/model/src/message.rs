@@ -117,6 +117,14 @@ impl MessageId {
         MessageId { source: generation, slot: u32::from(packet_id), count: use_count }
     }
 
+    /// The `slot` of ids that stand for idempotency keys.
+    const CLAIM_SLOT: u32 = u32::MAX - 1;
+
+    /// The id that an idempotency key is given by whoever claims it first: the `count`-th of a source that is random.
+    pub fn claimed(source: u64, count: u64) -> MessageId {
+        MessageId { source, slot: MessageId::CLAIM_SLOT, count }
+    }
+
     /// The id of the `entry`-th entry of an outbox (a will, a delayed publish).
     pub fn outbox(source: u64, entry: u64) -> MessageId {
         MessageId { source, slot: MessageId::OUTBOX_SLOT, count: entry }

@@ -38,6 +38,8 @@ pub enum Kind {
     Http,
     /// HTTP/1.1 over TLS.
     Https(tls::ServerConfig),
+    /// HTTP/2 alone over TLS: gRPC. Without TLS it is [`Kind::Tcp`], as nothing is chosen there.
+    Http2(tls::ServerConfig),
     /// Messages over one bidirectional QUIC stream, chosen by ALPN; never in 0-RTT, which can be replayed.
     Quic(tls::ServerConfig),
 }
@@ -133,6 +135,7 @@ impl Listener {
         let socket = match kind {
             Kind::Tcp | Kind::Http => ServerSocket::Tcp(tcp()?),
             Kind::Tls(tls) => ServerSocket::Tls(tcp()?, tls.offer(&[])),
+            Kind::Http2(tls) => ServerSocket::Tls(tcp()?, tls.offer(&["h2"])),
             Kind::Https(tls) => ServerSocket::Tls(tcp()?, tls.offer(&["http/1.1"])),
             Kind::Quic(tls) => {
                 let (endpoint, offer) = quic::bind(address, &tls, &config.quic)?;

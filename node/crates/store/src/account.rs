@@ -6,9 +6,11 @@ use std::hash::{BuildHasher, RandomState};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::row::Key;
+use crate::state::LetGo;
 
 /// Copies and bytes (topic, payload and properties). Balanced at every moment:
-/// `restored + added = acknowledged + dropped + ended + queued_messages` (`guarantees.md` 9).
+/// `restored + added = acknowledged + dropped + ended + queued_messages`, and for records of streams
+/// `stream_restored + appended = trimmed + compacted + stream_ended + stream_records` (`guarantees.md` 9).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     /// Rows in all queues now, of sessions and share groups; those released by PUBREC count, without
@@ -33,12 +35,38 @@ pub struct Account {
     pub ended: u64,
     /// Copies that a full queue did not take: they were never in.
     pub not_taken: u64,
+    /// Records in all partitions of streams now.
+    pub stream_records: u64,
+    pub stream_bytes: u64,
+    /// Records that were in partitions when the store was opened.
+    pub stream_restored: u64,
+    /// Records appended to partitions.
+    pub appended: u64,
+    /// Records let go by the bounds of their stream, or because everything up to them was.
+    pub trimmed: u64,
+    /// Records that a newer one with the same key took away.
+    pub compacted: u64,
+    /// Records that went with their partition.
+    pub stream_ended: u64,
+    /// Idempotency keys now; one whose time is over may still count.
+    pub idempotency_keys: u64,
+    /// Idempotency keys that were let go before their time, for newer ones.
+    pub idempotency_keys_dropped: u64,
 }
 
 impl Account {
     /// Whether what came in is what went and what is here.
     pub fn is_balanced(&self) -> bool {
-        self.restored + self.added == self.acknowledged + self.dropped + self.ended + self.queued_messages
+        let queues = self.acknowledged + self.dropped + self.ended + self.queued_messages;
+        let streams = self.trimmed + self.compacted + self.stream_ended + self.stream_records;
+        self.restored + self.added == queues && self.stream_restored + self.appended == streams
+    }
+
+    /// Records of streams were let go by the bounds.
+    pub(crate) fn let_go(&mut self, gone: LetGo) {
+        self.trimmed += gone.records;
+        self.stream_records -= gone.records;
+        self.stream_bytes -= gone.bytes;
     }
 
     /// What is queued and delayed: messages and bytes, bounded together.

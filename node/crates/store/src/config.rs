@@ -50,6 +50,8 @@ pub struct Config {
     pub dedup_ids_max: usize,
     /// Message ids of delayed publishes remembered to recognise repeats, for the whole store.
     pub delay_ids_max: usize,
+    /// Idempotency keys remembered in all; beyond, the oldest are forgotten before their time.
+    pub idempotency_keys_max: usize,
     /// Milliseconds for which a timer, an owed message or an orphaned session is left to the node that was
     /// given it, in a store that nodes share; then any node is given it again. 0 = nothing is left to anybody.
     pub claim_ms: u64,
@@ -91,6 +93,7 @@ impl Default for Config {
             inline_fanout_max: 16,
             dedup_ids_max: 1024,
             delay_ids_max: 16_384,
+            idempotency_keys_max: 1_000_000,
             claim_ms: 5000,
             commit_records_max: 4096,
             commit_bytes_max: 8 << 20,

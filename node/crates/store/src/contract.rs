@@ -15,16 +15,24 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, Topic, UnixMillis};
 
+pub mod copy;
 mod level;
 mod nodes;
 mod queue;
 mod rollback;
+mod stream;
+mod table;
 
 pub use crate::account::Account;
 pub use level::{Level, LevelChoice, UnknownLevel};
 pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
 pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
 pub use rollback::{Rollback, ShardRollback};
+pub use stream::{
+    Append, Attempt, GroupPlace, Mark, PartitionEnds, PartitionInfo, PartitionKey, PartitionOp, Progress,
+    Record, Retention, Start, StreamPage,
+};
+pub use table::{Expect, TABLE_VALUE_BYTES_MAX, Table, TableOp, TableRow};
 
 /// Names a session or a share group within a realm: one slot family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,8 +53,25 @@ pub enum SessionKind {
 /// One atomic step in one slot family.
 #[derive(Debug, Clone)]
 pub enum Step {
-    Session { key: SessionKey, ops: SmallVec<[SessionOp; 1]> },
-    Topic { realm: Arc<str>, topic: Topic, op: TopicOp },
+    Session {
+        key: SessionKey,
+        ops: SmallVec<[SessionOp; 1]>,
+    },
+    Topic {
+        realm: Arc<str>,
+        topic: Topic,
+        op: TopicOp,
+    },
+    Partition {
+        key: PartitionKey,
+        ops: SmallVec<[PartitionOp; 1]>,
+    },
+    /// Each row is a family of its own.
+    Table {
+        table: Table,
+        key: Arc<str>,
+        op: TableOp,
+    },
 }
 
 /// Who acts for a session: every protected write compares the fence with the stored one.
@@ -166,6 +191,11 @@ pub enum TopicOp {
     Delay { due: UnixMillis, id: Option<MessageId>, message: Arc<Message> },
     /// The delayed message was published: forget it.
     Delayed { entry: u64 },
+    /// Takes an idempotency key of this topic: [`Outcome::Claimed`]. The first to come gives it its `id`, under which
+    /// every try publishes. Kept until `until`, and at least `idempotency_keys_max` of a shard are.
+    Claim { key: Arc<str>, id: MessageId, until: UnixMillis },
+    /// What was published under this key has reached all its destinations.
+    Settle { key: Arc<str>, id: MessageId },
 }
 
 /// What one op did. A step answers one outcome per op, or one refusal for all of it.
@@ -192,6 +222,34 @@ pub enum Outcome {
     /// The will as an outbox entry, or `None` when there is none.
     Fired(Option<OutboxEntry>),
     Retained(Position),
+    /// In the partition; `first` is false when its id was there before.
+    Appended {
+        mark: Mark,
+        first: bool,
+    },
+    /// The group's place is the caller's: the fence is higher than any before.
+    Acquired {
+        fence: u64,
+        progress: Progress,
+    },
+    /// The group's place is another's.
+    Held {
+        by: Incarnation,
+    },
+    /// The row is there, or gone, under this version.
+    Put {
+        version: u64,
+    },
+    /// The row is not as expected: it has this version, or is not there.
+    Differs {
+        version: Option<u64>,
+    },
+    /// The idempotency key stands for this id, since this position. `settled`: there is nothing more to do for it.
+    Claimed {
+        id: MessageId,
+        position: Position,
+        settled: bool,
+    },
 }
 
 /// The session as its new connection finds it.
@@ -236,6 +294,8 @@ pub enum Refusal {
     QueuesFull,
     #[error("as much is retained as may be")]
     RetainedFull,
+    #[error("it is larger than may be")]
+    TooLarge,
     #[error("the store is closed or away")]
     Unavailable,
     #[error("the store failed in the middle; what it kept is not known")]
@@ -277,6 +337,13 @@ pub trait Mirror: Send + Sync {
     /// A session of any node changed. Called by stores that nodes share, for changes of all nodes, this
     /// one included; own changes may come a second time. It may submit, and must not wait for the answer.
     fn session(&self, key: &SessionKey, change: SessionChange);
+
+    /// A row of a table is now this, or gone. At restore every row is told.
+    fn table(&self, _row: TableRow) {}
+
+    /// A partition has records up to here, or is gone: `None`. Of many appends only the last may be told; of a shared
+    /// store those of all nodes.
+    fn appended(&self, _key: &PartitionKey, _tail: Option<Mark>) {}
 
     /// A shared store has forgotten what it acknowledged, to this node or another; what this node could still put back
     /// is there again. Connections of sessions in it know more or less than the store.
@@ -343,6 +410,27 @@ pub trait Store: Send + Sync + 'static {
         page: Page,
     ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>>;
 
+    /// Records of a partition, and where it begins and ends. Sees everything answered before the call. One that was
+    /// never made, or is gone, is empty.
+    fn read_stream(
+        &self,
+        _key: PartitionKey,
+        _start: Start,
+        _page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        ready(Err(ReadError::Unavailable)).boxed()
+    }
+
+    /// A partition and its groups; `None` = it was never made, or is gone.
+    fn partition(&self, _key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        ready(Err(ReadError::Unavailable)).boxed()
+    }
+
+    /// What others find the records of a partition under; `None` = nobody else can read this store.
+    fn stream_name(&self, _key: &PartitionKey) -> Option<String> {
+        None
+    }
+
     /// What is due by `now`, oldest first, at most `max`. It is returned again until dealt with. A shared
     /// store claims what it returns: for `claim_ms` nobody is given it again, then anybody is. Only timers
     /// are compared to `now`; claims and leases run on the store's clock.
@@ -401,6 +489,16 @@ pub trait Store: Send + Sync + 'static {
     fn lease_ended(&self) -> BoxFuture<'static, LeaseEnded> {
         pending().boxed()
     }
+
+    /// What this node was acknowledged last, for [`Store::witness`] of other nodes, or of this one when it has started
+    /// again; some hundred bytes of text. `None` in a store that is not shared.
+    fn marks(&self) -> Option<String> {
+        None
+    }
+
+    /// Hears what another node, or this one before its last start, was acknowledged last. If that node is gone and the
+    /// store knows less, it was rolled back (`guarantees.md` 7).
+    fn witness(&self, _marks: &str) {}
 
     /// Gives this node's lease back: its sessions become orphans at once. For a clean leave, before
     /// [`Store::close`].

@@ -11,8 +11,11 @@ pub(crate) struct Counters {
     commits: Counter,
     commit_records: Counter,
     commit_seconds: Histogram,
-    refused: [Counter; 9],
+    refused: [Counter; 10],
     queue: QueueCounters,
+    stream: StreamCounters,
+    /// Idempotency keys that went before their time.
+    keys_dropped: Counter,
     present: Present,
     /// As it was when the newest group was answered.
     account: Mutex<Account>,
@@ -27,6 +30,14 @@ struct QueueCounters {
     not_taken: Counter,
 }
 
+/// What came to streams and went.
+struct StreamCounters {
+    appended: Counter,
+    trimmed: Counter,
+    compacted: Counter,
+    ended: Counter,
+}
+
 /// What there is.
 struct Present {
     queued_messages: Gauge,
@@ -35,6 +46,9 @@ struct Present {
     delayed_bytes: Gauge,
     retained_messages: Gauge,
     retained_bytes: Gauge,
+    stream_records: Gauge,
+    stream_bytes: Gauge,
+    idempotency_keys: Gauge,
 }
 
 impl Counters {
@@ -54,6 +68,7 @@ impl Counters {
                 "unavailable",
                 "unknown",
                 "store_full",
+                "too_large",
             ]
             .map(|reason| counter!("weir_store_refused_total", "reason" => reason)),
             queue: QueueCounters {
@@ -63,6 +78,13 @@ impl Counters {
                 ended: counter!("weir_store_queue_ended_total"),
                 not_taken: counter!("weir_store_queue_not_taken_total"),
             },
+            stream: StreamCounters {
+                appended: counter!("weir_store_stream_appended_total"),
+                trimmed: counter!("weir_store_stream_trimmed_total"),
+                compacted: counter!("weir_store_stream_compacted_total"),
+                ended: counter!("weir_store_stream_ended_total"),
+            },
+            keys_dropped: counter!("weir_store_limited_total", "limit" => "idempotency_keys_max"),
             present: Present {
                 queued_messages: gauge!("weir_store_queued_messages"),
                 queued_bytes: gauge!("weir_store_queued_bytes"),
@@ -70,6 +92,9 @@ impl Counters {
                 delayed_bytes: gauge!("weir_store_delayed_bytes"),
                 retained_messages: gauge!("weir_store_retained_messages"),
                 retained_bytes: gauge!("weir_store_retained_bytes"),
+                stream_records: gauge!("weir_store_stream_records"),
+                stream_bytes: gauge!("weir_store_stream_bytes"),
+                idempotency_keys: gauge!("weir_store_idempotency_keys"),
             },
             account: Mutex::new(account),
         };
@@ -88,13 +113,18 @@ impl Counters {
     /// The account stands so now.
     pub fn note(&self, account: Account) {
         let mut known = self.account.lock();
-        let (queue, was) = (&self.queue, *known);
+        let (queue, stream, was) = (&self.queue, &self.stream, *known);
         for (counter, before, after) in [
             (&queue.added, was.added, account.added),
             (&queue.acknowledged, was.acknowledged, account.acknowledged),
             (&queue.dropped, was.dropped, account.dropped),
             (&queue.ended, was.ended, account.ended),
             (&queue.not_taken, was.not_taken, account.not_taken),
+            (&stream.appended, was.appended, account.appended),
+            (&stream.trimmed, was.trimmed, account.trimmed),
+            (&stream.compacted, was.compacted, account.compacted),
+            (&stream.ended, was.stream_ended, account.stream_ended),
+            (&self.keys_dropped, was.idempotency_keys_dropped, account.idempotency_keys_dropped),
         ] {
             if after > before {
                 counter.increment(after - before);
@@ -119,6 +149,7 @@ impl Counters {
             Refusal::Unavailable => 6,
             Refusal::Unknown => 7,
             Refusal::StoreFull => 8,
+            Refusal::TooLarge => 9,
         };
         self.refused[place].increment(steps as u64);
     }
@@ -132,5 +163,8 @@ impl Present {
         self.delayed_bytes.set(account.delayed_bytes as f64);
         self.retained_messages.set(account.retained_messages as f64);
         self.retained_bytes.set(account.retained_bytes as f64);
+        self.stream_records.set(account.stream_records as f64);
+        self.stream_bytes.set(account.stream_bytes as f64);
+        self.idempotency_keys.set(account.idempotency_keys as f64);
     }
 }

@@ -21,11 +21,12 @@ use crate::recovery::{OpenError, Recovery, io_error};
 use crate::row::{Key, Kind, Row, number_key, retained_of};
 use crate::state::{State, Timer};
 use crate::{
-    Account, Done, Due, Fence, Level, Mirror, OutboxEntry, Page, Queued, ReadError, Refusal, Restored,
-    SessionKey, Step, Store,
+    Account, Done, Due, Fence, Level, Mirror, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued,
+    ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
 };
 
 mod checkpoint;
+mod copy;
 mod intake;
 mod lock;
 mod log;
@@ -41,12 +42,13 @@ mod tables;
 mod writer;
 
 use checkpoint::Checkpoints;
+pub use copy::{EmbeddedSource, EmbeddedTarget};
 use intake::Intake;
 pub(crate) use intake::Job;
 use lock::Lock;
 pub use rate::raw_append_rate;
 use recover::{Opened, Places};
-use shelf::Shelf;
+use shelf::{Reading, Shelf};
 use space::Space;
 pub use space::{Probe, Room};
 use tables::TablesError;
@@ -78,6 +80,7 @@ impl Embedded {
         probe: Option<Probe>,
         wall: &WallClock,
     ) -> Result<(Embedded, Recovery), OpenError> {
+        copy::refuse_unfinished(data_dir)?;
         let places = Places::within(data_dir);
         std::fs::create_dir_all(&places.dir).map_err(io_error("create", &places.dir))?;
         let lock = Lock::take(&places.dir)?;
@@ -145,6 +148,15 @@ impl Drop for Embedded {
 }
 
 impl Shared {
+    /// Its ends as readers find them: what is not durable yet is not told.
+    fn partition(&self, key: &PartitionKey) -> Option<PartitionInfo> {
+        let (id, found) = {
+            let state = self.state.lock();
+            (state.stream_from(key, Start::Earliest)?.0, state.partition(key)?)
+        };
+        Some(PartitionInfo { ends: self.shelf.ends(id)?, ..found })
+    }
+
     fn due(&self, now: UnixMillis, max: usize) -> Result<Vec<Due>, TablesError> {
         let due = self.state.lock().due(now, max);
         let mut found = Vec::with_capacity(due.len());
@@ -163,12 +175,12 @@ impl Shared {
 
     /// A delayed message whose row is durable.
     fn delayed(&self, at: UnixMillis, entry: u64) -> Result<Option<Due>, TablesError> {
-        let Some(Row::Delayed { realm, message }) =
+        let Some(Row::Delayed { realm, message, epoch }) =
             self.shelf.get(&number_key(Kind::Delayed, at.0, entry))?
         else {
             return Ok(None);
         };
-        let id = self.state.lock().outbox_id(entry);
+        let id = self.state.lock().outbox_id(epoch, entry);
         Ok(Some(Due::Delayed { realm, entry: OutboxEntry { entry, id, message, owner: None } }))
     }
 }
@@ -204,13 +216,36 @@ impl Store for Embedded {
         off_the_runtime(move || shelf.queue_page(front).map_err(|error| read_error("queues", error)))
     }
 
+    fn read_stream(
+        &self,
+        key: PartitionKey,
+        start: Start,
+        page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        let found = self.shared.state.lock().stream_from(&key, start);
+        let Some((id, first)) = found else { return ready(Ok(StreamPage::default())).boxed() };
+        let mut reading = Reading::new(id, first, start, page);
+        let shelf = self.shared.shelf.clone();
+        match shelf.stream_front(&mut reading) {
+            Some(page) => ready(Ok(page)).boxed(),
+            None => off_the_runtime(move || {
+                shelf.stream_page(reading).map_err(|error| read_error("streams", error))
+            }),
+        }
+    }
+
+    fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        ready(Ok(self.shared.partition(&key))).boxed()
+    }
+
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
         let shared = self.shared.clone();
         off_the_runtime(move || shared.due(now, max).map_err(|error| read_error("timers", error)))
     }
 
     fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
-        let scanned = self.shared.shelf.scan(&mut |key, row| {
+        let shelf = &self.shared.shelf;
+        let scanned = shelf.scan_kind(Kind::Retained, &mut |key, row| {
             if let Row::Retained { position, message } = row
                 && let Some((realm, _)) = retained_of(key)
             {
@@ -218,6 +253,12 @@ impl Store for Embedded {
             }
         });
         scanned.map_err(|error| read_error("retained", error))?;
+        let scanned = shelf.scan_kind(Kind::Cell, &mut |_, row| {
+            if let Row::Cell(row) = row {
+                mirror.table(TableRow::from(&**row));
+            }
+        });
+        scanned.map_err(|error| read_error("tables", error))?;
         self.shared.state.lock().restored().for_each(session);
         *self.shared.mirror.lock() = Some(mirror);
         Ok(())

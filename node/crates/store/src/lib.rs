@@ -20,11 +20,12 @@ mod row;
 mod state;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod sweep;
 
 pub use clock::WallClock;
 pub use config::{Config, QueueFull};
 pub use contract::*;
-pub use embedded::{Probe, Room, raw_append_rate};
+pub use embedded::{EmbeddedSource, EmbeddedTarget, Probe, Room, raw_append_rate};
 pub use memory::SharedMemory;
 pub use recovery::{Damage, OpenError, Recovery, Torn};
 

@@ -12,8 +12,8 @@ use crate::clock::WallClock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::{
-    Account, Answer, Done, Due, Level, Mirror, Page, Queued, ReadError, Refusal, Restored, SessionKey, Step,
-    Store,
+    Account, Answer, Done, Due, Level, Mirror, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal,
+    Restored, SessionKey, Start, Step, Store, StreamPage,
 };
 
 mod claims;
@@ -51,11 +51,9 @@ impl Memory {
             return steps.iter().map(|_| Err(Refusal::Unavailable)).collect();
         }
         let records = steps.len();
-        let (answer, effects) = inner.tables.apply(steps, 0);
+        let (answer, effects) = inner.tables.apply(steps, None);
         if let Some(mirror) = &inner.mirror {
-            for change in &effects.retained {
-                mirror.retained(&change.realm, &change.topic, change.position, change.message.as_ref());
-            }
+            effects.tell(&**mirror);
         }
         self.counters.committed(records, begun.elapsed(), inner.tables.state.account());
         drop(inner);
@@ -79,6 +77,19 @@ impl Store for Memory {
         page: Page,
     ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>> {
         ready(Ok(self.inner.lock().tables.read_queue(&key, after, page))).boxed()
+    }
+
+    fn read_stream(
+        &self,
+        key: PartitionKey,
+        start: Start,
+        page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        ready(Ok(self.inner.lock().tables.read_stream(&key, start, page))).boxed()
+    }
+
+    fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        ready(Ok(self.inner.lock().tables.state.partition(&key))).boxed()
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {

@@ -21,6 +21,14 @@ pub fn describe() {
         ),
         ("weir_store_queue_ended_total", "Messages in queues that went with their session."),
         ("weir_store_queue_not_taken_total", "Messages that full queues did not take."),
+        ("weir_store_stream_appended_total", "Records appended to partitions of streams."),
+        (
+            "weir_store_stream_trimmed_total",
+            "Records let go by the bounds of their stream, or by whoever trimmed it.",
+        ),
+        ("weir_store_stream_compacted_total", "Records that a newer one with the same key took away."),
+        ("weir_store_stream_ended_total", "Records that went with their partition."),
+        ("weir_store_limited_total", "Times a limit of the store was reached, by limit."),
     ] {
         describe_counter!(name, Unit::Count, help);
     }
@@ -31,6 +39,9 @@ pub fn describe() {
         ("weir_store_delayed_bytes", Unit::Bytes, "Bytes of the messages that wait for their delay."),
         ("weir_store_retained_messages", Unit::Count, "Retained messages."),
         ("weir_store_retained_bytes", Unit::Bytes, "Bytes of the retained messages."),
+        ("weir_store_stream_records", Unit::Count, "Records in all partitions of streams."),
+        ("weir_store_stream_bytes", Unit::Bytes, "Bytes of the records in partitions of streams."),
+        ("weir_store_idempotency_keys", Unit::Count, "Idempotency keys that are remembered."),
     ] {
         describe_gauge!(name, unit, help);
     }
@@ -43,6 +54,10 @@ fn describe_redis() {
         (
             "weir_store_redis_batches_lost_total",
             "Acknowledged batches that a server does not know any more: it went back.",
+        ),
+        (
+            "weir_store_redis_witnesses_refused_total",
+            "Marks of what a node was acknowledged that another node could not read.",
         ),
         (
             "weir_store_redis_batches_repeated_total",

@@ -58,6 +58,8 @@ pub enum OpenError {
     Damaged { file: PathBuf, first: u64, last: u64, offset: u64, cause: String },
     #[error(transparent)]
     Redis(#[from] crate::redis::RedisOpenError),
+    #[error("a copy was not finished in {dir}: run `weir store copy` again, or remove what it left")]
+    Unfinished { dir: PathBuf },
     #[error("{file} has layout {found}, this version knows up to {known}")]
     Layout { file: PathBuf, found: u8, known: u8 },
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod config;
+mod copy;
 mod decode;
 mod due;
 mod encode;
@@ -11,6 +12,7 @@ mod layout;
 mod lease;
 mod level;
 mod library;
+mod marks;
 mod mirror;
 mod read;
 mod rollback;
@@ -19,8 +21,11 @@ mod shard;
 mod store;
 mod submit;
 mod text;
+mod witness;
 
 pub use config::{Password, RedisConfig};
+pub use copy::{RedisSource, RedisTarget};
+pub use layout::stream_key;
 pub use lease::EnrolError;
 pub use level::{Unconfirmed, Wait};
 pub use servers::{Away, ConnectError, Connection, Servers};

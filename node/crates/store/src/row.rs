@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use weir_model::{Message, MessageId, Position, UnixMillis};
 
-use crate::{Delivery, Owner, SessionKey, SessionKind, SubscriptionOptions, Will};
+use crate::{Delivery, Owner, PartitionEnds, SessionKey, SessionKind, SubscriptionOptions, Will};
 
 pub(crate) mod codec;
 mod layout1;
+mod stream;
+
+pub(crate) use stream::{CellRow, ClaimRow, PartitionRow, PlaceRow, RecordRow, SeenRow};
 
 /// Where a row lies. Numbered keys fit without an allocation.
 pub(crate) type Key = SmallVec<[u8; 24]>;
@@ -36,6 +39,16 @@ pub(crate) enum Kind {
     Delayed = 11,
     DelaySeen = 12,
     Retained = 13,
+    /// What a partition is; what belongs to it lies under its id.
+    Partition = 14,
+    PartitionEnds = 15,
+    /// How far a group has come in a partition.
+    Place = 16,
+    RecordSeen = 17,
+    Record = 18,
+    /// A row of a [`crate::Table`].
+    Cell = 19,
+    Claim = 20,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -59,11 +72,21 @@ pub(crate) enum Row {
     Delayed {
         realm: Arc<str>,
         message: Arc<Message>,
+        /// Of its id, when it was delayed in another store; `None` = the store's own.
+        epoch: Option<u64>,
     },
     Retained {
         position: Position,
         message: Arc<Message>,
     },
+    Partition(Box<PartitionRow>),
+    /// Lets go of every record up to `trimmed`; when this row is deleted, of all.
+    PartitionEnds(Box<PartitionEnds>),
+    Place(Box<PlaceRow>),
+    RecordSeen(Box<SeenRow>),
+    Record(RecordRow),
+    Cell(Box<CellRow>),
+    Claim(Box<ClaimRow>),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

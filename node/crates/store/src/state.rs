@@ -4,7 +4,9 @@
 //! out. It holds everything but messages in queues and retained ones, so no decision reads a table.
 //! When writes could not be carried out, the state is loaded anew from the tables.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -14,21 +16,34 @@ use crate::account::{Account, RetainedSizes};
 use crate::clock::Times;
 use crate::config::{Config, QueueFull};
 use crate::row::{Change, Key, Kind, Meta, Row, Write, id_key, kind_key, session_key};
-use crate::{Fence, Incarnation, Outcome, Refusal, SessionChange, SessionKey, SessionKind, SessionOp, Step};
+use crate::{
+    Fence, Incarnation, Mark, Mirror, Outcome, PartitionKey, Refusal, SessionChange, SessionKey, SessionKind,
+    SessionOp, Step, Table, TableRow,
+};
 
+mod cell;
 mod check;
+mod claim;
 mod enqueue;
 mod load;
 mod nodes;
 mod open;
+mod partition;
+mod place;
 mod queue;
+mod runs;
 mod session;
+mod stream;
 mod timers;
 mod topic;
 mod window;
 
+use cell::Cell;
+use claim::{Claims, Scoped};
 pub(crate) use load::Loader;
 use nodes::Nodes;
+pub(crate) use partition::LetGo;
+use partition::Partition;
 use queue::Slot;
 use session::{Family, Session};
 pub(crate) use timers::Timer;
@@ -55,6 +70,7 @@ pub(crate) struct Rules {
     pub inline_fanout_max: usize,
     pub dedup_ids_max: usize,
     pub delay_ids_max: usize,
+    pub idempotency_keys_max: usize,
 }
 
 impl From<&Config> for Rules {
@@ -71,6 +87,7 @@ impl From<&Config> for Rules {
             inline_fanout_max: config.inline_fanout_max,
             dedup_ids_max: config.dedup_ids_max.max(1),
             delay_ids_max: config.delay_ids_max.max(1),
+            idempotency_keys_max: config.idempotency_keys_max.max(1),
         }
     }
 }
@@ -83,6 +100,9 @@ pub(crate) type Outcomes = SmallVec<[Outcome; 1]>;
 pub(crate) struct Effects {
     pub writes: Vec<Write>,
     pub retained: Vec<RetainedChange>,
+    pub tables: Vec<TableRow>,
+    /// Partitions that were touched, with their newest record; `None` = gone.
+    pub appended: Vec<(PartitionKey, Option<Mark>)>,
     /// Only of a state that nodes share.
     pub sessions: Vec<(SessionKey, SessionChange)>,
 }
@@ -99,6 +119,20 @@ pub(crate) struct RetainedChange {
 impl Effects {
     pub fn put(&mut self, key: Key, row: Row) {
         self.writes.push(Write { key, change: Change::Put(row) });
+    }
+
+    /// Whether a mirror has anything to hear.
+    pub fn is_heard(&self) -> bool {
+        !(self.retained.is_empty() && self.tables.is_empty() && self.appended.is_empty())
+    }
+
+    /// Lets the mirror of a store that is not shared hear.
+    pub fn tell(self, mirror: &dyn Mirror) {
+        for RetainedChange { realm, topic, position, message } in &self.retained {
+            mirror.retained(realm, topic, *position, message.as_ref());
+        }
+        self.tables.into_iter().for_each(|row| mirror.table(row));
+        self.appended.iter().for_each(|(key, tail)| mirror.appended(key, *tail));
     }
 
     /// Writes a row under a key that never had one.
@@ -122,6 +156,9 @@ pub(crate) struct Batch {
     pub may_grow: bool,
     /// Which node submits; 0 in a store that is not shared.
     pub node: Incarnation,
+    pub is_shared: bool,
+    /// The nodes whose lease stands.
+    pub standing: SmallVec<[Incarnation; 4]>,
     /// A retained message of this submit was refused: so is every copy that follows.
     refused: Option<Refusal>,
     /// Messages with more copies than are stored in the rows, and the body they got.
@@ -139,14 +176,23 @@ impl Batch {
             bodies =
                 copies.into_iter().filter(|(_, n)| *n > inline_fanout_max).map(|(m, _)| (m, 0)).collect();
         }
-        Batch { now: times.now, wall: times.wall, may_grow, node: 0, refused: None, bodies }
+        Batch {
+            now: times.now,
+            wall: times.wall,
+            may_grow,
+            node: 0,
+            is_shared: false,
+            standing: SmallVec::new(),
+            refused: None,
+            bodies,
+        }
     }
 }
 
 fn enqueued(step: &Step) -> impl Iterator<Item = &Arc<Message>> {
     let ops = match step {
         Step::Session { ops, .. } => ops.as_slice(),
-        Step::Topic { .. } => &[],
+        Step::Topic { .. } | Step::Partition { .. } | Step::Table { .. } => &[],
     };
     ops.iter().filter_map(|op| match op {
         SessionOp::Enqueue(enqueue) => Some(&enqueue.delivery.message),
@@ -170,6 +216,13 @@ pub(crate) struct State {
     retained: RetainedSizes,
     timers: Timers,
     delay_seen: Window,
+    partitions: hashbrown::HashMap<PartitionKey, Box<Partition>>,
+    /// Partitions of which rows are to be written with this group commit.
+    changed_partitions: Vec<PartitionKey>,
+    cells: hashbrown::HashMap<(Table, Arc<str>), Cell>,
+    claims: Claims,
+    /// What hashes of clients' keys begin with.
+    seed: u64,
     /// Sessions whose row of ends is to be written with this group commit.
     changed: Vec<SessionKey>,
     /// Share groups that became empty, longest ago first; bounded by [`IDLE_GROUPS_MAX`].
@@ -194,6 +247,11 @@ impl State {
             retained: RetainedSizes::default(),
             timers: Timers::default(),
             delay_seen: Window::default(),
+            partitions: hashbrown::HashMap::new(),
+            changed_partitions: Vec::new(),
+            cells: hashbrown::HashMap::new(),
+            claims: Claims::default(),
+            seed: RandomState::new().hash_one(0u8),
             changed: Vec::new(),
             idle_groups: VecDeque::new(),
             nodes: None,
@@ -222,6 +280,10 @@ impl State {
                 self.forget_family_if_empty(&key);
                 Ok(outcomes)
             }
+            Step::Partition { key, ops } => self.apply_partition(&key, ops, batch, out),
+            Step::Table { table, key, op } => {
+                Ok(SmallVec::from_iter([self.apply_table(table, key, op, batch, out)?]))
+            }
         }
     }
 
@@ -237,6 +299,7 @@ impl State {
                 out.put(id_key(Kind::Ends, generation), Row::Ends(ends));
             }
         }
+        self.settle_partitions(out);
         if std::mem::take(&mut self.meta_changed) {
             out.put(kind_key(Kind::Meta), Row::Meta(self.meta));
         }

@@ -10,25 +10,36 @@ use smallvec::SmallVec;
 use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, Topic, UnixMillis};
 
 use crate::{
-    Answer, Config, Delivery, Detach, Due, Enqueue, Fence, Mirror, Open, Opened, Outcome, Owner, Page,
-    Queued, Refusal, Restored, RowState, SessionChange, SessionKey, SessionKind, SessionOp, Step, Store,
-    SubscriptionOptions, TopicOp, Will,
+    Answer, Config, Delivery, Detach, Due, Enqueue, Fence, Mark, Mirror, Open, Opened, Outcome, Owner, Page,
+    PartitionKey, Queued, Refusal, Restored, RowState, SessionChange, SessionKey, SessionKind, SessionOp,
+    Step, Store, SubscriptionOptions, TableRow, TopicOp, Will,
 };
 
+mod copy;
+mod groups;
 mod limits;
 mod names;
 mod queues;
 mod sessions;
 mod shared;
+mod streams;
+mod tables;
 mod topics;
 mod wills;
 
+pub use copy::*;
+pub use groups::*;
 pub use limits::*;
 pub use queues::*;
 pub use sessions::*;
 pub use shared::*;
+pub use streams::*;
+pub use tables::*;
 pub use topics::*;
 pub use wills::*;
+
+/// Idempotency keys that a store of [`config`] remembers, of one topic.
+pub const IDEMPOTENCY_KEYS_KEPT: usize = 50;
 
 /// Makes an empty store.
 pub type Make<'a> = &'a dyn Fn() -> Arc<dyn Store>;
@@ -41,6 +52,7 @@ pub fn config(url: &str) -> Config {
         queue_bytes_max: 1000,
         dedup_ids_max: 4,
         inline_fanout_max: 3,
+        idempotency_keys_max: IDEMPOTENCY_KEYS_KEPT,
         claim_ms: 0,
         ..Config::default()
     }
@@ -173,9 +185,25 @@ pub fn due(store: &dyn Store, now: u64) -> Vec<Due> {
     due.into_iter().filter(|due| !matches!(due, Due::Owed { .. })).collect()
 }
 
-/// What a mirror heard, in order.
+/// What a mirror heard, in order: retained messages, rows of tables, newest records of partitions.
 #[derive(Default)]
-pub struct Heard(pub Mutex<Vec<(String, Position, Option<Bytes>)>>);
+pub struct Heard(
+    pub Mutex<Vec<(String, Position, Option<Bytes>)>>,
+    Mutex<Vec<TableRow>>,
+    Mutex<Vec<(PartitionKey, Option<Mark>)>>,
+);
+
+impl Heard {
+    /// Key, version and value.
+    pub fn table_rows(&self) -> Vec<(String, u64, Option<Bytes>)> {
+        let rows = self.1.lock().expect("no test panics in here");
+        rows.iter().map(|row| (row.key.to_string(), row.version, row.value.clone())).collect()
+    }
+
+    pub fn tails(&self) -> Vec<(PartitionKey, Option<Mark>)> {
+        self.2.lock().expect("no test panics in here").clone()
+    }
+}
 
 impl Mirror for Heard {
     fn retained(&self, _: &Arc<str>, topic: &Topic, position: Position, message: Option<&Arc<Message>>) {
@@ -184,6 +212,14 @@ impl Mirror for Heard {
     }
 
     fn session(&self, _: &SessionKey, _: SessionChange) {}
+
+    fn table(&self, row: TableRow) {
+        self.1.lock().expect("no test panics in here").push(row);
+    }
+
+    fn appended(&self, key: &PartitionKey, tail: Option<Mark>) {
+        self.2.lock().expect("no test panics in here").push((key.clone(), tail));
+    }
 }
 
 /// Everything a store has to say at start.

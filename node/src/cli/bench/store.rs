@@ -9,6 +9,7 @@ use weir_store::Level;
 use super::Failure;
 
 mod append;
+mod streams;
 
 /// Records in one group commit, and in one submit.
 const COMMIT_RECORDS: usize = 256;
@@ -20,6 +21,9 @@ pub struct StoreArgs {
     /// disk; what is written is removed again
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// What is measured
+    #[arg(long, value_enum, default_value_t = Case::Append, requires_ifs = [("capture", "url"), ("consume", "url")])]
+    case: Case,
     /// Where to write; what is written is removed again
     #[arg(long, value_name = "DIR", default_value = ".")]
     data_dir: PathBuf,
@@ -44,6 +48,17 @@ pub struct StoreArgs {
     json: bool,
 }
 
+/// What of the store is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Case {
+    /// Messages put in one queue
+    Append,
+    /// Records appended to one partition of a stream
+    Capture,
+    /// Records read from one partition of a stream, 500 at a time
+    Consume,
+}
+
 /// What was measured.
 #[derive(Debug)]
 struct Measured {
@@ -51,6 +66,10 @@ struct Measured {
     level: Level,
     /// Records that were answered with a refusal.
     refused: u64,
+    /// Records for each second of this process's CPU time.
+    records_per_cpu_second: Option<f64>,
+    /// What the same machine does when nothing is decided or answered, in records per second, measured beside it.
+    bare: Option<f64>,
 }
 
 /// Measures and prints.
@@ -59,7 +78,8 @@ pub fn run(args: &StoreArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let measured = match &args.url {
         None => raw(args, &directory),
-        Some(url) => append::run(url, args, &directory),
+        Some(url) if args.case == Case::Append => append::run(url, args, &directory),
+        Some(url) => streams::run(url, args, &directory),
     };
     std::fs::remove_dir_all(&directory).with_context(|| format!("cannot remove {}", directory.display()))?;
     args.print(&measured.context("the store cannot be measured")?);
@@ -69,7 +89,7 @@ pub fn run(args: &StoreArgs) -> Result<(), Failure> {
 fn raw(args: &StoreArgs, directory: &std::path::Path) -> anyhow::Result<Measured> {
     let level = if args.no_fsync { Level::Stored } else { Level::Fsynced };
     let rate = weir_store::raw_append_rate(directory, level, args.batch(), args.size, args.duration)?;
-    Ok(Measured { records_per_second: rate, level, refused: 0 })
+    Ok(Measured { records_per_second: rate, level, refused: 0, records_per_cpu_second: None, bare: None })
 }
 
 impl StoreArgs {
@@ -79,11 +99,15 @@ impl StoreArgs {
     }
 
     fn print(&self, measured: &Measured) {
-        let Measured { records_per_second, level, refused } = measured;
+        let Measured { records_per_second, level, refused, records_per_cpu_second, bare } = measured;
+        let ratio = bare.map(|bare| records_per_second / bare);
         if self.json {
             let report = json!({
                 "records_per_second": records_per_second,
                 "refused": refused,
+                "records_per_cpu_second": records_per_cpu_second,
+                "bare_records_per_second": bare,
+                "ratio": ratio,
                 "level": level,
                 "batch": self.batch(),
                 "payload_bytes": self.size,
@@ -93,9 +117,16 @@ impl StoreArgs {
         }
         let manner = match &self.url {
             None => format!("{} in a commit", self.batch()),
+            Some(_) if self.case == Case::Consume => "500 in a page".to_owned(),
             Some(_) => format!("{} callers, {} in a submit, {refused} refused", self.callers, self.batch()),
         };
         println!("{records_per_second:.0} records/s, {level}, {manner}, {} bytes each", self.size);
+        if let Some(rate) = records_per_cpu_second {
+            println!("{rate:.0} records for each second of CPU time");
+        }
+        if let (Some(bare), Some(ratio)) = (bare, ratio) {
+            println!("bare: {bare:.0} records/s, ratio {ratio:.2}");
+        }
     }
 }
 
@@ -134,6 +165,8 @@ mod tests {
             "store --url redis://h --no-fsync",
             "store --batch 0",
             "store --duration -1",
+            "store --case capture",
+            "store --case consume",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

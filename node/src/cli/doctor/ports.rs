@@ -11,7 +11,8 @@ const TCP_LISTENING: &str = "0A";
 
 /// One check for every listener that is not off.
 pub fn all(listen: &Listen) -> Vec<Check> {
-    let open = listen.all().into_iter().filter_map(|(name, address)| Some((name, address.socket()?)));
+    let all = listen.all().into_iter().chain([("admin", listen.admin)]);
+    let open = all.filter_map(|(name, address)| Some((name, address.socket()?)));
     open.map(|(name, address)| one(name, address)).collect()
 }
 
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn a_closed_listener_is_not_looked_at() {
         let off = crate::config::ListenAddr::Off;
-        let listen = Listen { mqtt: off, mqtts: off, http: off, https: off, quic: off, peer: None };
+        let listen =
+            Listen { mqtt: off, mqtts: off, http: off, https: off, quic: off, peer: None, admin: off };
         assert_eq!(all(&listen), []);
     }
 

@@ -202,4 +202,8 @@ impl Policy for Shared {
     fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {
         self.0.explain(principal, action)
     }
+
+    fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
 }

@@ -68,7 +68,7 @@ impl Nodes {
         for listener in ["--mqtt", "--http", "--peer"] {
             command.args([listener, "127.0.0.1:0"]);
         }
-        command.args(["--mqtts", "off", "--https", "off", "--quic", "off", "--data-dir"]);
+        command.args(["--mqtts", "off", "--https", "off", "--quic", "off", "--admin", "off", "--data-dir"]);
         command.arg(self.directory.path().join(&name)).envs(WEIR_ENVIRONMENT);
         command.envs(CERTIFICATES.map(|(key, file)| (key, tls.join(&name).join(file))));
         for other in &self.all {

@@ -79,7 +79,7 @@ impl Kind {
         match self.which {
             Which::Weir => {
                 command.args(["serve", "--mqtt", "127.0.0.1:0", "--mqtts", "127.0.0.1:0"]);
-                command.args(["--http", "127.0.0.1:0", "--https", "off", "--quic", "off"]);
+                command.args(["--http", "127.0.0.1:0", "--https", "off", "--quic", "off", "--admin", "off"]);
                 for (key, value) in WEIR_ENVIRONMENT {
                     command.env(key, value);
                 }

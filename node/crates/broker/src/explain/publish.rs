@@ -7,12 +7,12 @@ use weir_model::topic::is_bridge_state;
 use weir_model::{Qos, Topic};
 
 use super::answer::{Check, Outcome, Pub, Receiver, Retained};
-use super::{Room, Subject, check, check_depth, filters};
+use super::{Explainer, Room, Subject, check, check_depth, filters};
 use crate::clock;
-use crate::publish::{Publisher, cache, plan};
+use crate::publish::{cache, plan};
 use crate::routes::{Matched, Target};
 
-impl Publisher {
+impl Explainer<'_> {
     pub(super) fn explain_pub(&self, subject: &Subject, asked: &str, qos: Qos, retain: bool) -> Pub {
         let now = clock::unix();
         let target = plan::target(asked, now, self.broker.config().delay_seconds_max).ok();

@@ -4,16 +4,15 @@ use weir_access::Action;
 use weir_model::{Filter, Qos};
 
 use super::answer::{Check, Sub};
-use super::{Room, Subject, check, check_depth};
+use super::{Explainer, Room, Subject, check, check_depth};
 use crate::clock;
-use crate::publish::Publisher;
 use crate::retained::PageMax;
 
 /// One look at the retained messages, and how many looks there are; beyond, an answer says "more".
 const PAGE: PageMax = PageMax { messages: 1024, bytes: usize::MAX, examined: 4096 };
 const PAGES_MAX: usize = 64;
 
-impl Publisher {
+impl Explainer<'_> {
     pub(super) fn explain_sub(&self, subject: &Subject, asked: &str, qos: Qos) -> Sub {
         let filter = Filter::new(asked);
         let known = |filter: &Filter| subject.session.as_ref().is_some_and(|session| session.has(filter));

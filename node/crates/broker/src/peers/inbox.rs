@@ -43,24 +43,35 @@ struct Intake<'a> {
 
 impl Intake<'_> {
     fn take(&mut self, record: &Incoming<'_>) {
-        if !record.same_topic || self.known.is_none() {
-            let Some(realm) = self.broker.realm_of_peer(record.realm) else { return };
-            let matched = Arc::new(realm.routes.find(record.topic, self.broker.access()));
-            self.run.push(self.broker, &mut self.tally);
-            self.correct();
-            self.known = Some((realm, matched));
+        if !record.same_topic {
+            self.turn_to(record);
         }
-        let Some((realm, matched)) = self.known.clone() else { return };
         let named = record.only_named || record.numbered.clone().next().is_some();
         let plain = record.qos == Qos::AtMostOnce && !named && record.position.is_none();
-        if !plain {
-            self.run.push(self.broker, &mut self.tally);
-            return self.take_whole(record, &realm, &matched);
-        }
-        if self.run.is_full() {
+        if !plain || self.run.is_full() {
             self.run.push(self.broker, &mut self.tally);
         }
-        self.run.add(self.broker, &realm, &matched, None, &publish(record), None);
+        match &self.known {
+            Some((realm, matched)) if plain => {
+                self.run.add(self.broker, realm, matched, None, &publish(record), None);
+            }
+            Some((realm, matched)) => {
+                let (realm, matched) = (realm.clone(), matched.clone());
+                self.take_whole(record, &realm, &matched);
+            }
+            None => {}
+        }
+    }
+
+    /// Another topic begins; nobody is given what is of a realm that is refused.
+    fn turn_to(&mut self, record: &Incoming<'_>) {
+        self.run.push(self.broker, &mut self.tally);
+        self.correct();
+        let realm = self.broker.realm_of_peer(record.realm);
+        self.known = realm.map(|realm| {
+            let matched = Arc::new(realm.routes.find(record.topic, self.broker.access()));
+            (realm, matched)
+        });
     }
 
     /// Values of one topic that come in one block are corrected once.
@@ -227,7 +238,7 @@ impl weir_cluster::Inbox for Inbox {
         pressed_by.map(|session| -> BoxFuture<'static, ()> { Box::pin(low_again(broker.clone(), session)) })
     }
 
-    fn control(&self, _: &Arc<Link>, control: Control) {
+    fn control(&self, link: &Arc<Link>, control: Control) {
         match control {
             Control::LookInQueue { realm, client_id } => {
                 if let Some(session) = self.0.sessions().find(&realm, &client_id) {
@@ -240,7 +251,8 @@ impl weir_cluster::Inbox for Inbox {
                 self.0.end_all_clean();
             }
             // The mirror of the store says who has a session.
-            Control::TakenOver { .. } | Control::Note { .. } => {}
+            Control::TakenOver { .. } => {}
+            Control::Note { kind, body } => crate::admin::heard(&self.0, link, kind, &body),
         }
     }
 

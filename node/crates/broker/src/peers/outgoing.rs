@@ -165,7 +165,7 @@ fn overrun(peer: &Peer, broker: &Broker, realm: &str, message: &Message, copies:
     }
 }
 
-/// A publish of QoS 0 as a record of a run.
+/// A publish of QoS 0 as a record of a run; all of one run are to one topic.
 pub fn encode(out: &mut Vec<u8>, run: &mut record::Run, realm: &str, publish: &Publish<'_>) {
     let properties = publish.properties.as_deref().and_then(record::encode_properties);
     let record = record::Outgoing {
@@ -181,7 +181,7 @@ pub fn encode(out: &mut Vec<u8>, run: &mut record::Run, realm: &str, publish: &P
         share: None,
         only_named: false,
     };
-    run.push(out, &record);
+    run.push_to_topic(out, &record);
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::ledger::Enqueued;
 use crate::outbox::Bell;
 use crate::session::Session;
+use crate::stream::capture::Again;
 
 /// An answer of the store on its way to a connection.
 pub struct Commit {
@@ -51,6 +52,25 @@ impl Commit {
         })
     }
 
+    /// Offers records once more to streams that have gone on in another generation.
+    pub(super) fn again(broker: &Broker, session: &Arc<Session>, again: Again) -> Arc<Commit> {
+        let commit = Arc::new(Commit { answer: Mutex::new(None), waker: AtomicWaker::new() });
+        let (mine, session, broker) = (commit.clone(), session.clone(), broker.clone());
+        let runtime = broker.runtime().clone();
+        runtime.spawn(async move {
+            let answer = again.submit(&broker).await;
+            mine.take_up(answer, &session);
+        });
+        commit
+    }
+
+    /// The answer is there.
+    fn take_up(&self, answer: Answer, session: &Session) {
+        *self.answer.lock() = Some(answer);
+        self.waker.wake();
+        session.outbox.ring(Bell::Progress);
+    }
+
     fn submit_with(
         broker: &Broker,
         session: &Arc<Session>,
@@ -67,9 +87,7 @@ impl Commit {
             steps,
             Box::new(move |answer| {
                 count(&answer);
-                *mine.answer.lock() = Some(answer);
-                mine.waker.wake();
-                session.outbox.ring(Bell::Progress);
+                mine.take_up(answer, &session);
             }),
         );
         commit

@@ -31,7 +31,14 @@ impl Broker {
         let mut plan = Box::new(Plan::new(self, realm, message, &matched, None, id));
         let steps = std::mem::take(&mut plan.steps);
         let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
-        let plan = match plan.settle(self, Some(answer)) {
+        let settled = match plan.settle(self, Some(answer)) {
+            Ok(mut plan) => match plan.again(message, None) {
+                Some(again) => plan.settle(self, Some(again.submit(self).await)),
+                None => Ok(plan),
+            },
+            Err(refusal) => Err(refusal),
+        };
+        let plan = match settled {
             Ok(plan) => plan,
             Err(refusal) => {
                 tracing::warn!(%refusal, "a message of the broker's own was not kept");

@@ -1,12 +1,16 @@
 //! The line: kept messages that wait for their commit, in arrival order, and what waits behind them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use weir_model::{Message, MessageId, Qos, UnixMillis};
+use metrics::counter;
+use weir_model::{Message, MessageId, Position, Qos, UnixMillis};
 use weir_store::{Outcome, Refusal};
 
+use super::claim::{self, Claim, Claimed};
 use super::plan::{self, Plan};
-use super::{Active, Answering, Commit, Publisher, Verdict};
+use super::{Active, Answering, Commit, Landed, Publisher, Verdict};
+use crate::clock;
 use crate::fanout;
 use crate::ledger::Ledger;
 use crate::peers::Outgoing;
@@ -31,27 +35,40 @@ impl Waiting {
 pub(super) enum Stage {
     /// A QoS 2 id is being noted; the rest follows when it is.
     Noting { message: Arc<Message>, due: Option<UnixMillis>, commit: Arc<Commit> },
+    /// Its idempotency key is being claimed; the rest follows when it is.
+    Claiming { message: Arc<Message>, due: Option<UnixMillis>, claim: Claim, commit: Arc<Commit> },
+    /// One before it is claiming its key: it goes to the store after that one.
+    Held { message: Arc<Message>, due: Option<UnixMillis> },
     /// The store has the plan.
-    Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit> },
+    Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit>, claim: Option<Claim> },
     /// Not kept: only waits for its turn.
     Turn { message: Arc<Message> },
     /// A PUBREL in the store.
     Releasing { commit: Arc<Commit> },
+    /// An earlier try of it was through.
+    Through { position: Position },
     /// Refused while it waited.
     Refused(Refusal),
+}
+
+impl Stage {
+    /// Whether the store does not have it yet as what it is.
+    pub(super) fn is_preparing(&self) -> bool {
+        matches!(self, Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. })
+    }
 }
 
 impl Publisher {
     /// The next message of the line that is through, in order.
     pub fn completed(&mut self) -> Option<(Answering, Verdict)> {
         loop {
-            while self.advance_note() {}
+            while self.advance() {}
             let active = self.active.as_mut()?;
             let head = active.line.front()?;
             let ready = match &head.stage {
-                Stage::Noting { .. } => false,
+                Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } => false,
                 Stage::Keeping { commit, .. } | Stage::Releasing { commit } => commit.is_answered(),
-                Stage::Turn { .. } | Stage::Refused(_) => true,
+                Stage::Turn { .. } | Stage::Through { .. } | Stage::Refused(_) => true,
             };
             if !ready {
                 return None;
@@ -65,35 +82,89 @@ impl Publisher {
         }
     }
 
-    /// The first QoS 2 id that has been noted: its message goes to the store now. False when there is
-    /// none, or one before it is still being noted.
-    fn advance_note(&mut self) -> bool {
-        let Some(active) = self.active.as_mut().filter(|active| active.noting > 0) else { return false };
-        let noted = |w: &Waiting| match &w.stage {
-            Stage::Noting { commit, .. } => Some(commit.is_answered()),
-            _ => None,
+    /// The first message that is being prepared goes on to the store if it can. False when there is none, or it has to
+    /// wait.
+    fn advance(&mut self) -> bool {
+        let Some(active) = self.active.as_mut().filter(|active| active.preparing > 0) else { return false };
+        let Some(at) = active.line.iter().position(|waiting| waiting.stage.is_preparing()) else {
+            return false;
         };
-        let Some(at) = active.line.iter().position(|w| noted(w).is_some()) else { return false };
-        if noted(&active.line[at]) == Some(false) {
+        if let Stage::Noting { commit, .. } | Stage::Claiming { commit, .. } = &active.line[at].stage
+            && !commit.is_answered()
+        {
             return false;
         }
         let placeholder = Stage::Refused(Refusal::Unknown);
-        let Stage::Noting { message, due, commit } =
-            std::mem::replace(&mut active.line[at].stage, placeholder)
-        else {
-            return false;
-        };
+        let stage = std::mem::replace(&mut active.line[at].stage, placeholder);
+        active.preparing -= 1;
+        active.claiming -= usize::from(matches!(stage, Stage::Claiming { .. }));
         let matched = active.line[at].matched.clone();
-        let stage = match plan::outcome(commit.take(), 0) {
-            Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due, matched.as_ref()),
-            Ok(_) => Stage::Refused(Refusal::Unknown),
-            Err(refusal) => Stage::Refused(refusal),
+        let stage = match stage {
+            Stage::Noting { message, due, commit } => match plan::outcome(commit.take(), 0) {
+                Ok(Outcome::Received { .. }) if claim::key_of(message.properties.as_deref()).is_some() => {
+                    self.claim(message, due)
+                }
+                Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due, matched.as_ref()),
+                Ok(_) => Stage::Refused(Refusal::Unknown),
+                Err(refusal) => Stage::Refused(refusal),
+            },
+            Stage::Claiming { message, due, claim, commit } => match claim.answered(commit.take()) {
+                Ok(Claimed::Ours(claim)) => self.keep_claimed(message, claim, due, matched.as_ref()),
+                Ok(Claimed::Through(position)) => Stage::Through { position },
+                Err(refusal) => Stage::Refused(refusal),
+            },
+            Stage::Held { message, due } if claim::key_of(message.properties.as_deref()).is_some() => {
+                self.claim(message, due)
+            }
+            Stage::Held { message, due } => self.keep_held(message, due, matched.as_ref()),
+            other => other,
         };
         if let Some(active) = &mut self.active {
-            active.noting -= 1;
+            active.preparing += usize::from(stage.is_preparing());
+            active.claiming += usize::from(matches!(stage, Stage::Claiming { .. }));
             active.line[at].stage = stage;
         }
         true
+    }
+
+    /// Takes the message's idempotency key, if nobody has.
+    pub(super) fn claim(&self, message: Arc<Message>, due: Option<UnixMillis>) -> Stage {
+        let key = claim::key_of(message.properties.as_deref()).unwrap_or_default();
+        let claim = Claim::new(&self.principal, key);
+        let window = Duration::from_millis(self.broker.config().idempotency_window_ms);
+        let step = claim.step(&self.realm.name, &message, clock::unix(), window);
+        let commit = Commit::submit(&self.broker, &self.session, vec![step]);
+        Stage::Claiming { message, due, claim, commit }
+    }
+
+    fn keep_claimed(
+        &mut self,
+        message: Arc<Message>,
+        claim: Claim,
+        due: Option<UnixMillis>,
+        matched: Option<&Arc<Matched>>,
+    ) -> Stage {
+        let matched = self.current(matched, &message.topic);
+        match self.keep(&message, Some(claim.id), due, &matched) {
+            Stage::Keeping { message, plan, commit, .. } => {
+                Stage::Keeping { message, plan, commit, claim: Some(claim) }
+            }
+            other => other,
+        }
+    }
+
+    fn keep_held(
+        &mut self,
+        message: Arc<Message>,
+        due: Option<UnixMillis>,
+        matched: Option<&Arc<Matched>>,
+    ) -> Stage {
+        let matched = self.current(matched, &message.topic);
+        let queued = matched.queued && message.qos > Qos::AtMostOnce;
+        if due.is_none() && !message.retain && !queued && matched.captures.is_empty() {
+            return Stage::Turn { message };
+        }
+        self.keep(&message, None, due, &matched)
     }
 
     fn keep_noted(
@@ -104,7 +175,7 @@ impl Publisher {
         matched: Option<&Arc<Matched>>,
     ) -> Stage {
         let matched = self.current(matched, &message.topic);
-        if due.is_none() && !message.retain && !matched.queued {
+        if due.is_none() && !message.retain && !matched.queued && matched.captures.is_empty() {
             return Stage::Turn { message };
         }
         self.keep(&message, Some(id), due, &matched)
@@ -127,14 +198,27 @@ impl Publisher {
         let (answering, matched) = (waiting.answering, waiting.matched);
         let (message, plan) = match waiting.stage {
             Stage::Turn { message } => (message, None),
-            Stage::Keeping { message, plan, commit } => {
-                let delayed = plan.is_delayed();
+            Stage::Keeping { message, plan, commit, claim } => {
+                let (delayed, records) = (plan.is_delayed(), plan.records());
                 match plan.settle(&self.broker, commit.take()) {
-                    Ok(plan) => (message, Some(plan)),
+                    Ok(mut plan) => {
+                        if let Some(again) = plan.again(&message, Some(self.session.client_id())) {
+                            let commit = Commit::again(&self.broker, &self.session, again);
+                            let stage = Stage::Keeping { message, plan, commit, claim };
+                            self.put_back(answering, stage, matched);
+                            return None;
+                        }
+                        self.settle_claim(claim, &message);
+                        (message, Some(plan))
+                    }
                     // Delivered all the same, but not retained (`guarantees.md` 5).
                     Err(refusal) if message.qos == Qos::AtMostOnce && !delayed => {
-                        self.broker.ledger().skip_retained(self.session.client_id(), &message.topic);
-                        tracing::debug!(%refusal, "a retained QoS 0 message could not be kept");
+                        let (ledger, client) = (self.broker.ledger(), self.session.client_id());
+                        if message.retain {
+                            ledger.skip_retained(client, &message.topic);
+                        }
+                        ledger.skip_captured(client, &message.topic, records);
+                        tracing::debug!(%refusal, "a QoS 0 message could not be kept");
                         (message, None)
                     }
                     Err(refusal) => {
@@ -154,7 +238,10 @@ impl Publisher {
                 self.broker.ledger().refuse(refusal.into());
                 return Some((answering, plan::verdict(refusal)));
             }
-            Stage::Noting { .. } => return Some((answering, Verdict::Lost)),
+            Stage::Through { position } => return Some((answering, self.through(answering, position))),
+            Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } => {
+                return Some((answering, Verdict::Lost));
+            }
         };
         if plan.as_ref().is_some_and(|plan| plan.is_delayed()) {
             self.tally.accepted += 1;
@@ -181,14 +268,13 @@ impl Publisher {
                 let commit = Commit::submit(&self.broker, &self.session, steps);
                 self.tally.matched += self.push_plan(plan, &message);
                 more.covers(plan);
-                let stage = Stage::Keeping { message, plan: Box::new(more), commit };
-                let active = self.active.get_or_insert_default();
-                active.messages += 1;
-                active.line.push_front(Waiting { answering, bytes: 0, stage, matched: Some(matched) });
+                let stage = Stage::Keeping { message, plan: Box::new(more), commit, claim: None };
+                self.put_back(answering, stage, Some(matched));
                 return None;
             }
         }
         let position = plan.as_ref().and_then(|plan| plan.position);
+        let recorded = plan.as_ref().and_then(|plan| plan.recorded());
         let mut outgoing = Outgoing::of(position);
         let publisher = Some(&self.session);
         let (realm, to) = (&self.realm, Some(&mut outgoing));
@@ -203,10 +289,40 @@ impl Publisher {
         self.tally.accepted += 1;
         self.tally.matched += copies;
         self.tally.unmatched += u64::from(copies == 0);
+        self.active.get_or_insert_default().landed =
+            Landed { position: position.or(recorded), repeated: false };
         if let Answering::Pubrec(packet_id) = answering {
             self.session.fanned_out(packet_id, true);
         }
         Some((answering, Verdict::Accepted { matched: copies > 0 }))
+    }
+
+    /// A message with a key is where it belongs: who sends it again need only be told.
+    fn settle_claim(&mut self, claim: Option<Claim>, message: &Message) {
+        let Some(claim) = claim else { return };
+        self.active.get_or_insert_default().position = Some(claim.position);
+        self.broker.store().submit(vec![claim.settled(&self.realm.name, message)], Box::new(drop));
+    }
+
+    /// The message was here before and is through: it is accepted, and goes nowhere.
+    fn through(&mut self, answering: Answering, position: Position) -> Verdict {
+        self.tally.accepted += 1;
+        self.tally.unmatched += 1;
+        counter!("weir_broker_repeats_answered_total").increment(1);
+        let active = self.active.get_or_insert_default();
+        active.position = Some(position);
+        active.landed = Landed { position: None, repeated: true };
+        if let Answering::Pubrec(packet_id) = answering {
+            self.session.fanned_out(packet_id, true);
+        }
+        Verdict::Accepted { matched: true }
+    }
+
+    /// It has to go to the store again, before everything behind it.
+    fn put_back(&mut self, answering: Answering, stage: Stage, matched: Option<Arc<Matched>>) {
+        let active = self.active.get_or_insert_default();
+        active.messages += 1;
+        active.line.push_front(Waiting { answering, bytes: 0, stage, matched });
     }
 
     /// Gives the copies of a plan to who is online, here and elsewhere.
@@ -230,7 +346,7 @@ impl Publisher {
         };
         let steps = std::mem::take(&mut plan.steps);
         let commit = Commit::submit(&self.broker, &self.session, steps);
-        Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit }
+        Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit, claim: None }
     }
 }
 

@@ -18,6 +18,8 @@ use crate::realm::Realm;
 use crate::routes::{Matched, Target};
 use crate::session::Session;
 use crate::share::{Group, Wish};
+use crate::stream::Stream;
+use crate::stream::capture::{self, Again};
 
 /// What stands before `<seconds>/<topic>` in the name of a delayed publish.
 pub const DELAYED: &str = "$delayed/";
@@ -78,6 +80,12 @@ impl<'a> Reach<'a> {
     }
 }
 
+/// One record and the stream it is for.
+struct Record {
+    stream: Arc<Stream>,
+    step: usize,
+}
+
 #[derive(Default)]
 pub struct Plan {
     pub steps: Vec<Step>,
@@ -85,6 +93,14 @@ pub struct Plan {
     delayed: bool,
     /// Where the retained message stands, once it is stored.
     pub position: Option<Position>,
+    /// What is owed to streams, and after [`Plan::settle`] to those that had gone on in another generation.
+    records: SmallVec<[Record; 1]>,
+    /// They were offered to what took the place of their stream.
+    offered_again: bool,
+    /// Records that streams have, or will never have.
+    captured: u64,
+    /// Where the first of them stands.
+    recorded: Option<Position>,
     /// Copies that the store had no place for.
     lost: u64,
     /// How often its shared messages were handed on.
@@ -119,6 +135,11 @@ impl Plan {
         }
         for group in &matched.groups {
             plan.share(broker, message, group, id, Reach::Anywhere(None));
+        }
+        for stream in &matched.captures {
+            let client_id = publisher.map(|session| &**session.client_id());
+            plan.steps.push(capture::step(stream, message, client_id, id));
+            plan.records.push(Record { stream: stream.clone(), step: plan.steps.len() - 1 });
         }
         plan
     }
@@ -315,7 +336,18 @@ impl Plan {
             on_its_way.position = self.position;
         }
         let ledger = broker.ledger();
-        let Plan { copies, covered, lost, .. } = &mut *self;
+        let Plan { copies, covered, lost, records, captured, recorded, offered_again, .. } = &mut *self;
+        records.retain(|record| {
+            let outcome = answer.get(record.step).and_then(|step| step.as_ref().ok()?.first());
+            if outcome == Some(&Outcome::Gone) && !*offered_again {
+                return true;
+            }
+            if let Some(Outcome::Appended { mark, .. }) = outcome {
+                recorded.get_or_insert(mark.position);
+            }
+            *captured += ledger.captured(&record.stream.name, outcome);
+            false
+        });
         copies.retain_mut(|copy| {
             let Some(step) = copy.step else { return true };
             let outcome = answer.get(step).and_then(|step| step.as_ref().ok()?.first());
@@ -330,6 +362,29 @@ impl Plan {
             copy.number.is_some()
         });
         Ok(self)
+    }
+
+    /// Where the message stands in the first stream that captured it.
+    pub fn recorded(&self) -> Option<Position> {
+        self.recorded
+    }
+
+    /// How many streams the message is for.
+    pub fn records(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    /// After [`Plan::settle`]: what is still owed to streams, to be offered once more; its answer is for another
+    /// [`Plan::settle`].
+    pub fn again(&mut self, message: &Arc<Message>, client_id: Option<&Arc<str>>) -> Option<Again> {
+        if self.records.is_empty() {
+            return None;
+        }
+        self.copies.iter_mut().for_each(|copy| copy.step = None);
+        self.records.iter_mut().enumerate().for_each(|(step, record)| record.step = step);
+        self.offered_again = true;
+        let streams = self.records.iter().map(|record| record.stream.clone()).collect();
+        Some(Again { message: message.clone(), client_id: client_id.cloned(), id: self.id, streams })
     }
 
     /// Gives the live copies to who is online; returns how many copies the plan made, those included
@@ -387,7 +442,7 @@ impl Plan {
             }
         }
         // What goes on a link and lies in no queue is counted when it is sent.
-        self.copies.len() as u64 + self.lost - linked
+        self.copies.len() as u64 + self.lost + self.captured - linked
     }
 }
 
@@ -429,7 +484,8 @@ pub fn verdict(refusal: Refusal) -> Verdict {
         | Refusal::StoreFull
         | Refusal::QueueRefuses
         | Refusal::QueuesFull
-        | Refusal::RetainedFull => Verdict::Refused(Reason::Quota),
+        | Refusal::RetainedFull
+        | Refusal::TooLarge => Verdict::Refused(Reason::Quota),
         Refusal::Unavailable => Verdict::Refused(Reason::Busy),
         Refusal::NotOwner => Verdict::Refused(Reason::NotAuthorized),
         Refusal::Fenced | Refusal::Unknown => Verdict::Lost,

@@ -10,6 +10,7 @@ use super::Generations;
 use super::members::{Member, Members};
 use crate::session::Session;
 use crate::share::Group;
+use crate::stream::Stream;
 
 /// Everybody who wants a topic.
 pub struct Matched {
@@ -22,6 +23,8 @@ pub struct Matched {
     pub denied: u64,
     /// Some receiver's QoS 1 and 2 copies go through the store.
     pub queued: bool,
+    /// Streams that capture the topic.
+    pub captures: Box<[Arc<Stream>]>,
 }
 
 /// One receiver; its overlapping subscriptions merged (MQTT-3.3.4-2).
@@ -45,7 +48,7 @@ enum Own {
 
 impl Matched {
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty() && self.denied == 0
+        self.targets.is_empty() && self.groups.is_empty() && self.denied == 0 && self.captures.is_empty()
     }
 }
 
@@ -89,6 +92,7 @@ impl Collector {
         mut self,
         generations: Generations,
         access_version: u64,
+        captures: Box<[Arc<Stream>]>,
         may: &dyn Fn(&Session) -> bool,
     ) -> Matched {
         self.members.sort_by_key(|member| Arc::as_ptr(&member.session) as usize);
@@ -102,7 +106,8 @@ impl Collector {
         let targets: Box<[Target]> = self.members.chunk_by(same).filter(allowed).map(target).collect();
         let queued = targets.iter().any(|t| t.session.stored.is_some() && t.qos > Qos::AtMostOnce)
             || !self.groups.is_empty();
-        Matched { targets, groups: self.groups.into(), generations, access_version, denied, queued }
+        let groups = self.groups.into();
+        Matched { targets, groups, generations, access_version, denied, queued, captures }
     }
 }
 

@@ -35,11 +35,18 @@ impl Member {
     }
 }
 
+/// Most filters have one subscriber, and there may be millions of them.
 #[derive(Default)]
 pub struct Members {
     plain: SmallVec<[Member; 1]>,
+    more: Option<Box<More>>,
+}
+
+/// What few filters have.
+#[derive(Default)]
+struct More {
     /// Where a session stands in `plain`; only when there are many.
-    places: Option<Box<HashMap<usize, usize>>>,
+    places: Option<HashMap<usize, usize>>,
     groups: Vec<Arc<Group>>,
 }
 
@@ -53,11 +60,11 @@ impl Members {
     }
 
     pub fn groups(&self) -> &[Arc<Group>] {
-        &self.groups
+        self.more.as_ref().map_or(&[], |more| &more.groups)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.groups.is_empty()
+        self.plain.is_empty() && self.groups().is_empty()
     }
 
     /// Adds by whatever kind of filter, when nothing is known to be there.
@@ -76,48 +83,98 @@ impl Members {
         self.plain.push(Member { session: session.clone(), options });
         if self.plain.len() == INDEX_FROM {
             let places = self.plain.iter().enumerate().map(|(at, m)| (address(&m.session), at)).collect();
-            self.places = Some(Box::new(places));
-        } else if let Some(places) = &mut self.places {
+            self.more.get_or_insert_default().places = Some(places);
+        } else if let Some(places) = self.more.as_mut().and_then(|more| more.places.as_mut()) {
             places.insert(address(session), self.plain.len() - 1);
+        }
+    }
+
+    /// Removes by whatever kind of filter.
+    pub fn take_out(&mut self, filter: &Filter, session: &Arc<Session>) {
+        match filter.share() {
+            Some(_) => self.leave(filter, session),
+            None => self.remove(session),
         }
     }
 
     pub fn remove(&mut self, session: &Arc<Session>) {
         let Some(place) = self.place(session) else { return };
         self.plain.swap_remove(place);
-        if let Some(places) = &mut self.places {
-            places.remove(&address(session));
-            if let Some(moved) = self.plain.get(place) {
-                places.insert(address(&moved.session), place);
+        let moved = self.plain.get(place).map(|moved| address(&moved.session));
+        let few = self.plain.len() < INDEX_FROM;
+        if let Some(more) = self.more.as_mut().filter(|more| more.places.is_some()) {
+            if let Some(places) = more.places.as_mut().filter(|_| !few) {
+                places.remove(&address(session));
+                places.extend(moved.map(|moved| (moved, place)));
+            } else {
+                more.places = None;
             }
-        }
-        if self.plain.len() < INDEX_FROM {
-            self.places = None;
+            self.drop_more();
         }
         if self.plain.spilled() && self.plain.len() <= 1 {
             self.plain.shrink_to_fit();
         }
     }
 
+    fn drop_more(&mut self) {
+        self.more.take_if(|more| more.places.is_none() && more.groups.is_empty());
+    }
+
     fn place(&self, session: &Arc<Session>) -> Option<usize> {
-        match &self.places {
+        match self.more.as_ref().and_then(|more| more.places.as_ref()) {
             Some(places) => places.get(&address(session)).copied(),
             None => self.plain.iter().position(|m| Arc::ptr_eq(&m.session, session)),
         }
     }
 
     pub fn join(&mut self, filter: &Filter, session: &Arc<Session>, options: SubscriptionOptions) {
-        let group = match self.groups.iter().find(|g| g.filter == *filter) {
+        let groups = &mut self.more.get_or_insert_default().groups;
+        let group = match groups.iter().find(|g| g.filter == *filter) {
             Some(group) => group,
             None => {
-                self.groups.push(Group::new(filter.clone(), session.key.realm.clone()));
-                &self.groups[self.groups.len() - 1]
+                groups.push(Group::new(filter.clone(), session.key.realm.clone()));
+                &groups[groups.len() - 1]
             }
         };
         group.join(session, options);
     }
 
     pub fn leave(&mut self, filter: &Filter, session: &Arc<Session>) {
-        self.groups.retain(|group| group.filter != *filter || !group.leave(session));
+        if let Some(more) = &mut self.more {
+            more.groups.retain(|group| group.filter != *filter || !group.leave(session));
+            self.drop_more();
+        }
+    }
+
+    /// What a session has asked of a filter of this pattern.
+    pub fn options_of(&self, filter: &Filter, session: &Arc<Session>) -> Option<SubscriptionOptions> {
+        match filter.share() {
+            Some(_) => self.groups().iter().find(|group| group.filter == *filter)?.options_of(session),
+            None => Some(self.plain[self.place(session)?].options),
+        }
+    }
+
+    /// Takes a session out by whatever filters; `shared` gets those that are.
+    pub fn unlink(&mut self, session: &Arc<Session>, shared: &mut Vec<Filter>) {
+        self.remove(session);
+        let has = |group: &&Arc<Group>| group.options_of(session).is_some();
+        let filters: Vec<Filter> =
+            self.groups().iter().filter(has).map(|group| group.filter.clone()).collect();
+        filters.iter().for_each(|filter| self.leave(filter, session));
+        shared.extend(filters);
+    }
+
+    /// Only those that stand for other nodes.
+    pub fn linked(&self) -> Members {
+        let mut linked = Members::default();
+        for member in self.plain.iter().filter(|member| member.session.peer.is_some()) {
+            linked.insert(&member.session, member.options, false);
+        }
+        for group in self.groups() {
+            for member in group.linked() {
+                linked.join(&group.filter, &member.session, member.options);
+            }
+        }
+        linked
     }
 }

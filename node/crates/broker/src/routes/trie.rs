@@ -54,7 +54,7 @@ impl Default for Trie {
 
 impl Trie {
     /// Edits the members of `pattern`, made if absent and removed if left empty.
-    pub fn change(&mut self, pattern: &str, edit: impl FnOnce(&mut Members)) {
+    pub fn change<T>(&mut self, pattern: &str, edit: impl FnOnce(&mut Members) -> T) -> T {
         let mut path: SmallVec<[(Place, &str); 16]> = SmallVec::new();
         let (mut at, mut rest) = (ROOT, false);
         for text in pattern.split('/') {
@@ -66,12 +66,13 @@ impl Trie {
             at = self.child_or_new(at, text);
         }
         let node = &mut self.nodes[at as usize];
-        edit_slot(if rest { &mut node.rest } else { &mut node.here }, edit);
+        let edited = edit_slot(if rest { &mut node.rest } else { &mut node.here }, edit);
         while let Some((parent, text)) = path.pop().filter(|_| self.nodes[at as usize].is_empty()) {
             self.remove_child(parent, text);
             self.free.push(at);
             at = parent;
         }
+        edited
     }
 
     pub fn get(&self, pattern: &str) -> Option<&Members> {
@@ -216,12 +217,13 @@ impl Children {
     }
 }
 
-fn edit_slot(slot: &mut Option<Box<Members>>, edit: impl FnOnce(&mut Members)) {
+fn edit_slot<T>(slot: &mut Option<Box<Members>>, edit: impl FnOnce(&mut Members) -> T) -> T {
     let members = slot.get_or_insert_default();
-    edit(members);
+    let edited = edit(members);
     if members.is_empty() {
         *slot = None;
     }
+    edited
 }
 
 #[cfg(test)]

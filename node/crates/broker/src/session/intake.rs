@@ -1,6 +1,6 @@
 //! The intake: QoS 1 and 2 messages a client has sent and that are not answered or released yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What is known of a packet id in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,10 @@ enum Use {
     Before,
     /// It waits for its commit.
     Waiting,
+    /// The same, and it came with DUP.
+    WaitingAgain,
+    /// QoS 1, came with DUP and is not answered yet.
+    Resent,
     /// PUBREC was sent.
     Received,
 }
@@ -28,62 +32,84 @@ pub enum Arrival {
 /// Packet ids a client has in use towards the broker.
 #[derive(Debug, Default)]
 pub struct Intake {
-    /// QoS 2, until PUBREL.
+    /// QoS 2, until PUBREL; and QoS 1 that came with DUP.
     received: BTreeMap<u16, Use>,
     /// QoS 1 that wait for their commit.
     waiting: u32,
-    /// Came with DUP and are not answered yet: rare.
-    repeated: Option<Box<BTreeSet<u16>>>,
+    /// How many are [`Use::Resent`].
+    resent: u32,
 }
 
 impl Intake {
     /// What the stored session knows as received.
     pub fn resumed(received: Vec<u16>) -> Intake {
         let received = received.into_iter().map(|id| (id, Use::Before)).collect();
-        Intake { received, waiting: 0, repeated: None }
+        Intake { received, waiting: 0, resent: 0 }
     }
 
     /// A QoS 2 PUBLISH came (MQTT-4.3.3).
     pub fn receive(&mut self, packet_id: u16) -> Arrival {
-        match self.received.insert(packet_id, Use::Waiting) {
-            None => Arrival::New,
-            Some(Use::Before) => Arrival::Again,
-            Some(Use::Waiting) => Arrival::Waiting,
-            Some(Use::Received) => {
-                self.answered(packet_id);
-                Arrival::Received
+        match self.received.get(&packet_id) {
+            Some(Use::Before) => {
+                self.put(packet_id, Use::Waiting);
+                Arrival::Again
+            }
+            Some(Use::Waiting | Use::WaitingAgain) => Arrival::Waiting,
+            Some(Use::Received) => Arrival::Received,
+            None | Some(Use::Resent) => {
+                self.put(packet_id, Use::Waiting);
+                Arrival::New
             }
         }
     }
 
-    /// A copy of a message that another connection, or another node, has had: what became of that is not known here.
+    /// What has just come is a copy of a message that another connection, or another node, has had: what became of that
+    /// is not known here.
     pub fn repeats(&mut self, packet_id: u16) {
-        self.repeated.get_or_insert_default().insert(packet_id);
+        match self.received.get(&packet_id) {
+            None => self.put(packet_id, Use::Resent),
+            Some(Use::Waiting) => self.put(packet_id, Use::WaitingAgain),
+            Some(_) => {}
+        }
     }
 
     /// The message gets its answer; whether it was a repeat.
     pub fn settle(&mut self, packet_id: u16) -> bool {
-        let Some(repeated) = &mut self.repeated else { return false };
-        let was_repeated = repeated.remove(&packet_id);
-        if repeated.is_empty() {
-            self.repeated = None;
+        match self.received.get(&packet_id) {
+            Some(Use::Resent) => self.remove(packet_id).is_some(),
+            Some(Use::WaitingAgain) => {
+                self.put(packet_id, Use::Waiting);
+                true
+            }
+            _ => false,
         }
-        was_repeated
+    }
+
+    fn put(&mut self, packet_id: u16, how: Use) {
+        let before = self.received.insert(packet_id, how);
+        self.resent += u32::from(how == Use::Resent);
+        self.resent -= u32::from(before == Some(Use::Resent));
+    }
+
+    fn remove(&mut self, packet_id: u16) -> Option<Use> {
+        let before = self.received.remove(&packet_id);
+        self.resent -= u32::from(before == Some(Use::Resent));
+        before
     }
 
     /// PUBREC is on its way.
     pub fn answered(&mut self, packet_id: u16) {
-        self.received.insert(packet_id, Use::Received);
+        self.put(packet_id, Use::Received);
     }
 
     /// A QoS 2 message was refused: its packet id is free again (MQTT-4.3.3).
     pub fn refuse(&mut self, packet_id: u16) {
-        self.received.remove(&packet_id);
+        self.remove(packet_id);
     }
 
     /// PUBREL came; false when the packet id is not known.
     pub fn release(&mut self, packet_id: u16) -> bool {
-        self.received.remove(&packet_id).is_some()
+        self.remove(packet_id).is_some_and(|how| how != Use::Resent)
     }
 
     /// A QoS 1 message waits for its commit, or no longer does.
@@ -93,7 +119,7 @@ impl Intake {
 
     /// Messages not yet answered, against the receive maximum (MQTT-3.3.4-7).
     pub fn unanswered(&self) -> usize {
-        self.received.len() + self.waiting as usize
+        self.received.len() - self.resent as usize + self.waiting as usize
     }
 }
 
@@ -106,8 +132,21 @@ mod tests {
         let mut intake = Intake::default();
         intake.repeats(7);
         assert!(!intake.settle(8));
+        // It counts where it waits, if it does.
+        assert_eq!(intake.unanswered(), 0);
         assert!(intake.settle(7));
         assert!(!intake.settle(7));
+        assert_eq!(intake.receive(9), Arrival::New);
+        intake.repeats(9);
+        assert_eq!((intake.receive(9), intake.unanswered()), (Arrival::Waiting, 1));
+        assert!(intake.settle(9));
+        intake.answered(9);
+        assert_eq!(intake.receive(9), Arrival::Received);
+        intake.repeats(9);
+        assert!(!intake.settle(9));
+        intake.repeats(5);
+        assert!(!intake.release(5));
+        assert_eq!(intake.receive(5), Arrival::New);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::Session;
 use super::directory::{Closing, Opened, Request, Shard};
 use super::wheel::Wheel;
 
+use crate::admin::EventKind;
 use crate::broker::Broker;
 use crate::clock;
 use crate::ledger::Loss;
@@ -202,6 +203,10 @@ impl State {
             return;
         }
         self.forget_expiry(session, closing.connection);
+        self.broker.admin().events.tell(|| EventKind::Disconnected {
+            realm: session.key.realm.clone(),
+            client_id: session.key.name.clone(),
+        });
         let (lost, copies) = session.outbox.clear(0);
         self.broker.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
         self.broker.hand_on(&closing.realm, session, copies);

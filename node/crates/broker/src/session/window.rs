@@ -68,6 +68,16 @@ impl Window {
         self.base + self.slots.len() as u64
     }
 
+    /// How many may be in flight at once.
+    pub fn max(&self) -> usize {
+        self.max as usize
+    }
+
+    /// Whether a packet id belongs to what is in flight, or lies between.
+    pub fn has(&self, packet_id: u16) -> bool {
+        self.find(packet_id).is_some()
+    }
+
     /// How many more may be sent now.
     pub fn room(&self) -> usize {
         let by_ids = (IDS - 1).saturating_sub(self.slots.len() as u64) as usize;

@@ -2,7 +2,7 @@
 
 use weir_model::Qos;
 
-use super::bed::{Bed, Node, until};
+use super::bed::{Bed, Node, Setup, until};
 use super::client::{CLEAN, Client};
 use super::source::Source;
 
@@ -114,4 +114,33 @@ async fn a_topic_shard_that_fails_keeps_what_the_peers_want() {
     client.takes(21).await;
     bed.is_at_rest().await;
     assert_eq!((client.got.len(), a.sent_to(&b)), (21, 21));
+}
+
+#[tokio::test]
+async fn what_a_peer_does_not_say_again_when_it_says_all_is_wanted_no_more() {
+    let mut setup = Setup::default();
+    // Each cut misses more changes than are remembered: all is said anew.
+    setup.link.interest_changes_max = 1;
+    let bed = Bed::with(setup, &["a", "b"]).await;
+    let (a, b) = (bed.node("a"), bed.node("b"));
+    let mut client = Client::connect(&b, "c", CLEAN).await;
+    let filters = ["t", "t/#", "+/u", "$share/g/t", "$share/g/t/+", "stays", "stays/+", "$share/g/stays"];
+    for turn in 0..5 {
+        for filter in filters {
+            client.subscribe(filter, Qos::AtLeastOnce).await;
+        }
+        until("all is known", || a.peers_for("stays") == 2 && a.peers_for("t/u") == 2).await;
+        bed.cut_link("a", "b");
+        for filter in &filters[..5] {
+            client.unsubscribe(filter).await;
+        }
+        until("what went is forgotten", || a.peers_for("t") + a.peers_for("t/u") == 0).await;
+        bed.introduce().await;
+        assert_eq!((a.peers_for("stays"), a.peers_for("stays/x")), (2, 1), "turn {turn}");
+    }
+    let digest = b.links.interest().digest();
+    assert_eq!(digest.filters, 3);
+    client.end().await;
+    until("all is forgotten", || is_empty(&bed, &["stays", "stays/x"])).await;
+    bed.is_at_rest().await;
 }

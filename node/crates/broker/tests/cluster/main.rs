@@ -8,6 +8,7 @@ mod interest;
 mod live;
 mod orphans;
 mod queues;
+mod records;
 mod retained;
 mod shared;
 mod source;

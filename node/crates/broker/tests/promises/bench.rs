@@ -13,8 +13,8 @@ use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::{Broker, Config, Realm};
 use weir_model::{DEFAULT_REALM, Filter, Principal, Qos, UnixMillis};
 use weir_store::{
-    Done, Due, Level, Mirror, Page, Queued, ReadError, Refusal, Restored, SessionKey, Step, Store,
-    SubscriptionOptions,
+    Done, Due, Level, Mirror, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal, Restored,
+    SessionKey, Start, Step, Store, StreamPage, SubscriptionOptions,
 };
 
 /// Frames are the payload behind one byte of length.
@@ -48,6 +48,11 @@ pub struct Gated {
 impl Gated {
     pub fn close_gate(&self) {
         *self.held.lock() = Some(VecDeque::new());
+    }
+
+    /// Lets steps through although the gate is closed.
+    pub fn pass(&self, steps: Vec<Step>, done: Done) {
+        self.inner.submit(steps, done);
     }
 
     /// Lets everything held through, or refuses it, and what comes later goes through.
@@ -85,6 +90,19 @@ impl Store for Gated {
 
     fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
         self.inner.restore(mirror, session)
+    }
+
+    fn read_stream(
+        &self,
+        key: PartitionKey,
+        start: Start,
+        page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        self.inner.read_stream(key, start, page)
+    }
+
+    fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        self.inner.partition(key)
     }
 
     fn account(&self) -> weir_store::Account {

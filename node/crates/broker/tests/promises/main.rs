@@ -4,3 +4,5 @@ mod bench;
 mod door;
 mod identity;
 mod ledger;
+mod repeats;
+mod streams;

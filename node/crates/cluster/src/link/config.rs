@@ -9,6 +9,9 @@ pub struct Config {
     /// Most bytes of QoS 0 copies that wait for one of the four message streams of a link, and as many again
     /// for runs above 32 KiB; beyond, the oldest go and are counted.
     pub frames_bytes_max: usize,
+    /// Above this many waiting bytes of QoS 0 copies of one message stream, or half of what may wait,
+    /// publishers wait.
+    pub frames_bytes_high: usize,
     /// Most bytes of QoS 1 and 2 copies of one message stream that the peer has not confirmed, and as many
     /// again for runs above 32 KiB; beyond, publishers wait.
     pub held_bytes_max: usize,
@@ -36,6 +39,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             frames_bytes_max: 16 << 20,
+            frames_bytes_high: 512 << 10,
             held_bytes_max: 8 << 20,
             wait_max_ms: 5_000,
             notices_bytes_max: 1 << 20,

@@ -7,6 +7,9 @@ use bytes::Bytes;
 use super::Full;
 use super::wire::{FRAME_BYTES_MAX, HEADER_BYTES, Header, Kind};
 
+/// What a few small runs together are given room for.
+const GROWN_BYTES: usize = 8 << 10;
+
 /// Runs put one behind the other until they are sent, with room for the frame's header in front.
 #[derive(Debug)]
 struct Stretch {
@@ -24,10 +27,25 @@ impl Stretch {
         Stretch { bytes, messages, ticket }
     }
 
+    /// Puts a run behind the others. Where some have come more will: it grows to a whole frame in two steps.
+    fn append(&mut self, run: &[u8], messages: u32) {
+        let bytes = self.bytes.len() + run.len();
+        if bytes > self.bytes.capacity() {
+            let room = if bytes <= GROWN_BYTES { GROWN_BYTES } else { HEADER_BYTES + FRAME_BYTES_MAX };
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(run);
+        self.messages += messages;
+    }
+
     fn seal(mut self, kind: Kind, number: u64) -> Bytes {
         let len = (self.bytes.len() - HEADER_BYTES) as u32;
         let header = Header { kind, len, messages: self.messages, number };
         self.bytes[..HEADER_BYTES].copy_from_slice(&header.encode());
+        // One that is held must not take much more than is counted.
+        if self.bytes.len() < self.bytes.capacity() / 2 {
+            self.bytes.shrink_to_fit();
+        }
         Bytes::from(self.bytes)
     }
 }
@@ -197,8 +215,7 @@ impl Lane {
 fn append(stretches: &mut VecDeque<Stretch>, run: &[u8], messages: u32, ticket: u64) {
     match stretches.back_mut() {
         Some(last) if last.bytes.len() - HEADER_BYTES + run.len() <= FRAME_BYTES_MAX => {
-            last.bytes.extend_from_slice(run);
-            last.messages += messages;
+            last.append(run, messages);
         }
         _ => stretches.push_back(Stretch::new(run, messages, ticket)),
     }

@@ -22,7 +22,15 @@ const TOPICS_BEHIND_MAX: usize = 1024;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub frames_bytes_max: usize,
+    pub frames_bytes_high: usize,
     pub held_bytes_max: usize,
+}
+
+impl Limits {
+    /// Waiting bytes of QoS 0 above which publishers wait.
+    fn high(&self) -> usize {
+        self.frames_bytes_high.min(self.frames_bytes_max / 2)
+    }
 }
 
 /// Numbers of the two lanes of a stream.
@@ -169,9 +177,18 @@ impl Outbound {
         self.small.sure_bytes().max(self.large.sure_bytes()) <= self.limits.held_bytes_max / 2
     }
 
-    /// Whether half of what may wait does.
+    /// Whether publishers of QoS 0 should wait.
     pub fn presses(&self) -> bool {
-        self.small.frame_bytes().max(self.large.frame_bytes()) > self.limits.frames_bytes_max / 2
+        self.frame_bytes() > self.limits.high()
+    }
+
+    /// Whether publishers that waited, of any QoS, should go on.
+    pub fn is_low(&self) -> bool {
+        self.frame_bytes() <= self.limits.high() / 2 && self.has_room()
+    }
+
+    fn frame_bytes(&self) -> usize {
+        self.small.frame_bytes().max(self.large.frame_bytes())
     }
 
     /// Whether half of what the peer may leave unconfirmed is.

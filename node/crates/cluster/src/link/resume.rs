@@ -137,6 +137,7 @@ impl Link {
                 out.room.notify_waiters();
             }
         }
+        self.relieve();
         let arrived = counters.arrived_before.load(Ordering::Relaxed) + progress.frames;
         counters.arrived_frames.fetch_max(arrived, Ordering::Relaxed);
         self.tell_missed();
@@ -163,6 +164,7 @@ impl Link {
         self.count_lost(self.counts().waiting());
         drop(streams);
         self.outbound.iter().for_each(|out| out.room.notify_waiters());
+        self.relieve();
         self.passed.send_modify(|passed| passed.over = true);
         Past {
             incarnation: self.incarnation,

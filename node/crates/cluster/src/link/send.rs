@@ -57,6 +57,9 @@ impl Link {
             self.counters.sent_frames.fetch_add(taken.frames, Ordering::Relaxed);
         }
         drop(waiting);
+        if taken.bytes > 0 {
+            self.relieve();
+        }
         if stream < RECORD_STREAMS && !chunks.is_empty() {
             self.meters.sent_records.increment(taken.frames + taken.sure);
             self.meters.resent.increment(taken.again);

@@ -1,7 +1,7 @@
 //! The life of a link: connected, cut, connected anew, until its peer counts as dead.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use tokio::sync::{Semaphore, mpsc};
@@ -18,6 +18,8 @@ use crate::link::{
 
 /// The first pause before a peer is dialled again; it doubles up to the configured one.
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
+/// A peer that is not reached for so long is a problem; before, one of the two may not know the other yet.
+const JUST_MADE: Duration = Duration::from_secs(2);
 /// Connections that have not said hello yet; one more is refused.
 const GREETINGS_MAX: usize = 128;
 
@@ -118,7 +120,7 @@ impl Life {
 
 async fn dial_until_connected(shared: &Shared, link: &Link) -> Connected {
     let pause_max = Duration::from_millis(shared.config.dial_interval_max_ms.max(1));
-    let (mut pause, mut told) = (DIAL_PAUSE, String::new());
+    let (mut pause, mut told, begun) = (DIAL_PAUSE, String::new(), Instant::now());
     loop {
         match dial(link, &shared.endpoint, &shared.ends.local).await {
             Ok(connected) => return connected,
@@ -126,9 +128,11 @@ async fn dial_until_connected(shared: &Shared, link: &Link) -> Connected {
                 if let DialError::Refused(refusal) = &error {
                     refused(refusal);
                 }
-                let problem = error.to_string();
-                if problem != told {
-                    tracing::warn!(node = %link.node_id(), address = %link.address(), problem, "no link yet");
+                let (node, address, problem) = (link.node_id(), link.address(), error.to_string());
+                if begun.elapsed() < JUST_MADE {
+                    tracing::debug!(%node, %address, problem, "no link yet");
+                } else if problem != told {
+                    tracing::warn!(%node, %address, problem, "no link yet");
                     told = problem;
                 }
             }

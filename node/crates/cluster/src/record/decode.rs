@@ -36,6 +36,16 @@ pub struct Incoming<'a> {
     pub same_topic: bool,
 }
 
+/// What most records do not say.
+#[derive(Default)]
+struct More<'a> {
+    expiry_ms_left: Option<u64>,
+    properties: Option<&'a [u8]>,
+    position: Option<Position>,
+    numbered: IncomingCopies<'a>,
+    share: Option<&'a str>,
+}
+
 /// The numbered copies of a record.
 #[derive(Debug, Clone, Default)]
 pub struct IncomingCopies<'a> {
@@ -75,6 +85,7 @@ impl<'a> Records<'a> {
         Records { reader: Reader { bytes: run, at: 0 }, before: None }
     }
 
+    #[inline]
     fn record(&mut self) -> Result<Incoming<'a>, Malformed> {
         let reader = &mut self.reader;
         let head = reader.byte()?;
@@ -88,11 +99,8 @@ impl<'a> Records<'a> {
         }
         let (realm, topic) = reader.names(head, self.before)?;
         self.before = Some((realm, topic));
-        let expiry_ms_left = reader.if_said(more, MORE_EXPIRY, Reader::number)?;
-        let properties = reader.if_said(more, MORE_PROPERTIES, Reader::bytes)?;
-        let position = reader.if_said(more, MORE_POSITION, Reader::position)?;
-        let numbered = reader.if_said(more, MORE_NUMBERED, Reader::copies)?.unwrap_or_default();
-        let share = reader.if_said(more, MORE_SHARE, Reader::text)?;
+        let More { expiry_ms_left, properties, position, numbered, share } =
+            if more == 0 { More::default() } else { reader.more(more)? };
         let payload = reader.bytes()?;
         Ok(Incoming {
             realm,
@@ -215,6 +223,16 @@ impl<'a> Reader<'a> {
         let text = self.text()?;
         topic::check(text).map_err(|_| Malformed { at: self.at - text.len(), what: "not a topic" })?;
         Ok(text)
+    }
+
+    fn more(&mut self, more: u8) -> Result<More<'a>, Malformed> {
+        Ok(More {
+            expiry_ms_left: self.if_said(more, MORE_EXPIRY, Reader::number)?,
+            properties: self.if_said(more, MORE_PROPERTIES, Reader::bytes)?,
+            position: self.if_said(more, MORE_POSITION, Reader::position)?,
+            numbered: self.if_said(more, MORE_NUMBERED, Reader::copies)?.unwrap_or_default(),
+            share: self.if_said(more, MORE_SHARE, Reader::text)?,
+        })
     }
 
     fn if_said<T>(

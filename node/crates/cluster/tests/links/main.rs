@@ -4,6 +4,7 @@ mod barriers;
 mod interest;
 mod members;
 mod messages;
+mod pressure;
 mod refusals;
 mod speed;
 mod testbed;

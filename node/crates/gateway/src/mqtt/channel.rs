@@ -21,6 +21,7 @@ use super::alias::{Incoming, Outgoing};
 use super::authenticate::Method;
 use super::last_seen::LastSeen;
 use super::reason;
+use super::stream::Streams;
 use super::subscribe::Replay;
 use super::trace;
 use crate::config::Config;
@@ -77,12 +78,15 @@ pub struct Owed {
     pub replaying: Option<Arc<Commit>>,
     /// What it was given last of retained topics, as long as that may not be what the store holds.
     pub last_seen: LastSeen,
+    /// Streams that it reads.
+    pub streams: Option<Box<Streams>>,
 }
 
 impl Owed {
     pub fn is_nothing(&self) -> bool {
-        let Owed { releases, replays, replaying, last_seen } = self;
-        releases.is_empty() && replays.is_empty() && replaying.is_none() && last_seen.is_empty()
+        let Owed { releases, replays, replaying, last_seen, streams } = self;
+        let nothing_waits = releases.is_empty() && replays.is_empty() && replaying.is_none();
+        nothing_waits && last_seen.is_empty() && streams.is_none()
     }
 }
 
@@ -100,6 +104,9 @@ impl Mqtt {
     }
 
     pub fn goodbye(&mut self) -> Goodbye {
+        // Who has taken it over goes on where this connection was.
+        let is_ours = self.publisher.session.is_attached_to(self.connection);
+        self.leave_streams(is_ours && self.expiry_seconds == 0);
         let sent = self.window.next().saturating_sub(1);
         let held = std::mem::replace(&mut self.window, Window::new(1, 1)).into_held();
         Goodbye { will: self.has_will, expiry_seconds: self.expiry_seconds, sent, held }
@@ -274,6 +281,7 @@ impl Channel for Mqtt {
         }
         self.send_copies(out);
         self.load(cx);
+        self.send_records(cx, out);
         self.note_window();
         Flow::Continue
     }
@@ -410,9 +418,10 @@ impl Mqtt {
 
     /// How many messages may be sent now: by the client's window and by its pace.
     pub fn send_room(&mut self) -> usize {
-        let Some(pace) = &mut self.pace else { return self.window.room() };
+        let room = self.window_room();
+        let Some(pace) = &mut self.pace else { return room };
         pace.delivered(self.publisher.tally.sent());
-        self.window.room().min(pace.most().messages)
+        room.min(pace.most().messages)
     }
 
     /// A connection's copies that came through the outbox.

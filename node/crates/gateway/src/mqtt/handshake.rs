@@ -200,6 +200,7 @@ async fn open(
     let connack = connack(shared, &connect, &request, opened.present, proved.data.as_deref());
     let mut channel = channel(shared, &connect, &request, opened);
     channel.method = Method::of(&connect, credentials);
+    channel.follow_again();
     Ok((channel, connack, closer, rest))
 }
 

@@ -1,5 +1,7 @@
 //! What a client's packets mean.
 
+use std::num::NonZeroU16;
+
 use weir_broker::Limit;
 use weir_broker::form::Publish;
 use weir_broker::publish::{Answering, Verdict};
@@ -7,12 +9,15 @@ use weir_broker::session::intake::Arrival;
 use weir_broker::session::window::Answered;
 use weir_broker::store::{SessionOp, Step};
 use weir_model::{Qos, Reason};
-use weir_wire::mqtt::{self, Ack, Packet, PacketType, ReasonCode, Version, encode};
+use weir_wire::mqtt::{self, Ack, List, Packet, PacketType, ReasonCode, Version, encode};
 
 use super::alias::Incoming;
 use super::channel::Mqtt;
 use super::{form, reason};
 use crate::connection::{Channel, Flow};
+
+/// The user property of an acknowledgement that says where the message stands.
+const POSITION: &str = "weir-position";
 
 impl Mqtt {
     /// One whole frame. `None` = go on with the next; [`Flow::Push`] = it was not taken.
@@ -167,7 +172,7 @@ impl Mqtt {
         };
         match answering {
             Answering::Nothing => {}
-            Answering::Puback(id) => self.ack(PacketType::Puback, id, code, out),
+            Answering::Puback(id) => self.ack_publish(PacketType::Puback, id, code, out),
             Answering::Pubcomp(id) => self.ack(PacketType::Pubcomp, id, ReasonCode::Success, out),
             Answering::Pubrec(packet_id) => {
                 if code.is_error() {
@@ -175,7 +180,7 @@ impl Mqtt {
                 } else {
                     self.intake.answered(packet_id);
                 }
-                self.ack(PacketType::Pubrec, packet_id, code, out);
+                self.ack_publish(PacketType::Pubrec, packet_id, code, out);
             }
         }
         None
@@ -195,6 +200,23 @@ impl Mqtt {
             (reason, Version::V5, _) => Ok(reason::code(reason)),
             (Reason::NotAuthorized, ..) | (_, _, Answering::Nothing) => Ok(ReasonCode::Success),
             _ => Err(self.end(reason, "", out)),
+        }
+    }
+
+    /// PUBACK or PUBREC: to a message with an idempotency key it says where the message stands.
+    fn ack_publish(&mut self, kind: PacketType, packet_id: u16, code: ReasonCode, out: &mut Vec<u8>) {
+        // Whoever asked for no problem information gets no user property either (MQTT-3.1.2-29).
+        let may_say = self.version == Version::V5 && self.wants_reasons && !code.is_error();
+        let position = self.publisher.position().filter(|_| may_say);
+        let (Some(position), Some(id)) = (position, NonZeroU16::new(packet_id)) else {
+            return self.ack(kind, packet_id, code, out);
+        };
+        let position = position.to_string();
+        let user = [(POSITION, &*position)];
+        let ack = Ack { user: List::of(&user), ..Ack::new(id, code) };
+        match kind {
+            PacketType::Puback => encode::puback(out, &ack, self.version),
+            _ => encode::pubrec(out, &ack, self.version),
         }
     }
 
@@ -246,7 +268,7 @@ impl Mqtt {
             Answered::Unknown if kind == PacketType::Pubrec => {
                 self.ack(PacketType::Pubrel, packet_id, ReasonCode::PacketIdentifierNotFound, out);
             }
-            Answered::Unknown => {}
+            Answered::Unknown => self.record_answered(packet_id),
         }
         None
     }

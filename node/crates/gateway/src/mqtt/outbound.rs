@@ -73,7 +73,7 @@ impl Mqtt {
         let number = match live.number {
             // A live copy only saves a read: out of order, the queue is read instead.
             Some(number) if number < next => return,
-            Some(number) if number > next || self.behind || !self.window.reaches(number) => {
+            Some(number) if number > next || self.behind || !self.reaches(number) => {
                 self.behind = true;
                 return;
             }
@@ -121,6 +121,11 @@ impl Mqtt {
             self.publisher.broker.group_ack(&held.claim);
         }
         self.publisher.tally.deliver(out.len() - start, again);
+    }
+
+    /// Whether a delivery may be sent under its packet id: neither another one has it, nor a record.
+    fn reaches(&self, number: u64) -> bool {
+        self.window.reaches(number) && !self.is_records(weir_broker::session::window::packet_id(number))
     }
 
     /// Whether this client may still have a message. Matching asked already; a row of a queue may be
@@ -207,6 +212,10 @@ impl Mqtt {
         for row in rows {
             if row.number < self.window.next() || !self.window.reaches(row.number) {
                 continue;
+            }
+            if !self.reaches(row.number) {
+                // Until the client has answered the record under this packet id.
+                return self.window.skip_to(row.number);
             }
             match row.state {
                 RowState::Waiting(delivery) => {

@@ -12,11 +12,13 @@ use weir_broker::outbox::Live;
 use weir_broker::publish::{Commit, Publisher};
 use weir_broker::retained::PageMax;
 use weir_broker::store::{Delivery, Fence, SessionOp, Step, SubscriptionOptions};
+use weir_broker::stream::following::Following;
 use weir_model::{Filter, Message, Qos, Reason, Topic};
 use weir_wire::mqtt::{self, List, ReasonCode, RetainHandling, Suback, Version, encode};
 
 use super::channel::Mqtt;
 use super::form;
+use super::stream::{self, Wish};
 use crate::connection::{Channel, Flow, Work};
 
 /// Retained messages still owed to one subscription.
@@ -28,8 +30,20 @@ pub struct Replay {
 
 /// What SUBSCRIBE or UNSUBSCRIBE came to.
 enum Answer {
-    Subscribed { packet_id: std::num::NonZeroU16, codes: Vec<ReasonCode>, replays: Vec<Replay> },
-    Unsubscribed { packet_id: std::num::NonZeroU16, codes: Vec<ReasonCode> },
+    Subscribed {
+        packet_id: std::num::NonZeroU16,
+        codes: Vec<ReasonCode>,
+        /// Said to a client of MQTT 5 that wants to hear it.
+        why: Option<String>,
+        replays: Vec<Replay>,
+        /// `None`: it is read already.
+        streams: Vec<(Filter, SubscriptionOptions, Option<Following>)>,
+    },
+    Unsubscribed {
+        packet_id: std::num::NonZeroU16,
+        codes: Vec<ReasonCode>,
+        left: Vec<Filter>,
+    },
 }
 
 /// One filter of a SUBSCRIBE that was let in.
@@ -39,64 +53,96 @@ struct Wanted {
     /// Its place among the codes.
     place: usize,
     retained: bool,
+    /// What it wants of a stream, if it names one.
+    wish: Option<Wish>,
+}
+
+/// What a SUBSCRIBE asks for, each filter judged.
+#[derive(Default)]
+struct Judged {
+    codes: Vec<ReasonCode>,
+    wanted: Vec<Wanted>,
+    why: Option<String>,
+}
+
+impl Judged {
+    fn grant(&mut self, wanted: Wanted) {
+        self.codes.push(granted(wanted.options.qos));
+        self.wanted.push(Wanted { place: self.codes.len() - 1, ..wanted });
+    }
+
+    fn refuse(&mut self, reason: Reason, code: ReasonCode, why: Option<String>) {
+        counter!("weir_gateway_subscriptions_refused_total", "reason" => reason.as_str()).increment(1);
+        self.codes.push(code);
+        self.why = self.why.take().or(why);
+    }
 }
 
 impl Mqtt {
     pub fn subscribe(&mut self, subscribe: &mqtt::Subscribe<'_>, out: &mut Vec<u8>) -> Flow {
-        let (mut codes, mut wanted) = (Vec::new(), Vec::new());
-        for (text, options) in subscribe.filters.iter() {
-            match self.judge(text, &options, subscribe.subscription_id, wanted.len()) {
-                Ok((filter, stored, retained)) => {
-                    codes.push(granted(stored.qos));
-                    wanted.push(Wanted { filter, options: stored, place: codes.len() - 1, retained });
-                }
-                Err(Reason::Protocol) => {
-                    return self.end(Reason::Protocol, "no-local on a shared subscription", out);
-                }
-                Err(reason) => {
-                    counter!("weir_gateway_subscriptions_refused_total", "reason" => reason.as_str())
-                        .increment(1);
-                    if reason == Reason::NotAuthorized {
-                        self.note_refused_subscription(text);
-                        if self.publisher.broker.access().refused_subscribe() == Close {
-                            return self.end(reason, "not authorized to subscribe", out);
-                        }
-                    }
-                    codes.push(super::reason::code(reason));
-                }
-            }
-        }
+        let judged = match self.judge_all(subscribe) {
+            Ok(judged) => judged,
+            Err((reason, what)) => return self.end(reason, what, out),
+        };
+        let begins = |wanted: &&Wanted| matches!(wanted.wish, Some(Wish::Begin(..)));
+        judged.wanted.iter().filter(begins).for_each(|wanted| self.let_go(&wanted.filter));
         let packet_id = subscribe.packet_id;
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
         let (session, fence) = (self.session().clone(), self.stored_fence());
         Flow::Work(Box::pin(async move {
-            let list: Vec<_> = wanted.iter().map(|w| (w.filter.clone(), w.options)).collect();
-            let mut failed = broker.topics().subscribe(&realm, &session, &list).await.is_err();
-            if let Some(fence) = fence.filter(|_| !failed && !list.is_empty()) {
-                let ops = list.iter().map(|(filter, options)| SessionOp::Subscribe {
-                    fence,
-                    filter: filter.clone(),
-                    options: *options,
-                });
-                failed = !submit(&broker, &session, ops.collect()).await;
-            }
-            if !failed && !list.is_empty() {
-                failed = !broker.met_everywhere(&session).await;
-            }
-            if !failed && wanted.iter().any(|w| w.retained) {
-                failed = !broker.retained_is_current().await;
-            }
-            if failed {
-                let filters = list.into_iter().map(|(filter, _)| filter);
-                let _ = broker.topics().unsubscribe(&realm, &session, filters).await;
-                wanted.iter().for_each(|w| codes[w.place] = ReasonCode::UnspecifiedError);
-                wanted.clear();
-            }
+            let Judged { mut codes, mut wanted, why } = judged;
+            let streams = match store_all(&broker, &realm, &session, fence, &mut wanted).await {
+                Some(streams) => streams,
+                None => {
+                    let filters = wanted.iter().map(|wanted| wanted.filter.clone());
+                    let _ = broker.topics().unsubscribe(&realm, &session, filters).await;
+                    wanted.iter().for_each(|w| codes[w.place] = ReasonCode::UnspecifiedError);
+                    wanted.clear();
+                    Vec::new()
+                }
+            };
             broker.collect_shared(&realm, &session);
             let replay = |w: Wanted| Replay { filter: w.filter, options: w.options, after: None };
             let replays = wanted.into_iter().filter(|w| w.retained).map(replay).collect();
-            Box::new(Answer::Subscribed { packet_id, codes, replays }) as Work
+            Box::new(Answer::Subscribed { packet_id, codes, why, replays, streams }) as Work
         }))
+    }
+
+    /// Judges each filter; with a reason the connection ends.
+    fn judge_all(&self, subscribe: &mqtt::Subscribe<'_>) -> Result<Judged, (Reason, &'static str)> {
+        let mut judged = Judged::default();
+        for (text, options) in subscribe.filters.iter() {
+            match self.judge(text, &options, subscribe.subscription_id, judged.wanted.len()) {
+                Ok((filter, options, _)) if stream::is_stream(&filter) => {
+                    match self.wish(&filter, subscribe) {
+                        Ok(wish) => {
+                            // Its records are sent anew after a loss: never exactly once.
+                            let qos = options.qos.min(Qos::AtLeastOnce);
+                            let options = SubscriptionOptions { qos, ..options };
+                            let (place, retained, wish) = (0, false, Some(wish));
+                            judged.grant(Wanted { filter, options, place, retained, wish });
+                        }
+                        Err(refused) => judged.refuse(refused.reason, refused.code, Some(refused.why)),
+                    }
+                }
+                Ok((filter, options, retained)) => {
+                    judged.grant(Wanted { filter, options, place: 0, retained, wish: None });
+                }
+                Err(Reason::Protocol) => {
+                    return Err((Reason::Protocol, "no-local on a shared subscription"));
+                }
+                Err(reason) => {
+                    if reason == Reason::NotAuthorized {
+                        self.note_refused_subscription(text);
+                        if self.publisher.broker.access().refused_subscribe() == Close {
+                            return Err((reason, "not authorized to subscribe"));
+                        }
+                    }
+                    judged.refuse(reason, super::reason::code(reason), None);
+                }
+            }
+        }
+        Ok(judged)
     }
 
     /// Whether one filter may be subscribed to, and what is then stored; `retained`: whether its
@@ -154,6 +200,7 @@ impl Mqtt {
             owed.replays.retain(|replay| !filters.contains(&replay.filter));
         }
         let packet_id = unsubscribe.packet_id;
+        let mut left: Vec<_> = filters.iter().filter(|filter| stream::is_stream(filter)).cloned().collect();
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
         let (session, fence) = (self.session().clone(), self.stored_fence());
         Flow::Work(Box::pin(async move {
@@ -166,23 +213,30 @@ impl Mqtt {
                 failed = broker.topics().unsubscribe(&realm, &session, filters).await.is_err();
             }
             if failed {
+                left.clear();
                 codes.iter_mut().for_each(|code| *code = ReasonCode::UnspecifiedError);
             }
-            Box::new(Answer::Unsubscribed { packet_id, codes }) as Work
+            Box::new(Answer::Unsubscribed { packet_id, codes, left }) as Work
         }))
     }
 
     /// The routes and the store have it: answer, and owe the retained messages.
     pub fn subscribed(&mut self, work: Work, out: &mut Vec<u8>) -> Flow {
         match work.downcast::<Answer>().map(|answer| *answer) {
-            Ok(Answer::Subscribed { packet_id, codes, replays }) => {
+            Ok(Answer::Subscribed { packet_id, codes, why, replays, streams }) => {
                 let codes: Vec<_> = codes.into_iter().map(|code| suback_code(code, self.version)).collect();
-                encode::suback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
+                let mut suback = Suback::new(packet_id, List::of(&codes));
+                suback.reason = why.as_deref().filter(|_| self.wants_reasons);
+                encode::suback(out, &suback, self.version);
+                for (filter, options, following) in streams {
+                    self.follow(filter, options, following);
+                }
                 if !replays.is_empty() {
                     self.owed.get_or_insert_default().replays.extend(replays);
                 }
             }
-            Ok(Answer::Unsubscribed { packet_id, codes }) => {
+            Ok(Answer::Unsubscribed { packet_id, codes, left }) => {
+                left.iter().for_each(|filter| self.unfollow(filter));
                 encode::unsuback(out, &Suback::new(packet_id, List::of(&codes)), self.version);
             }
             Err(_) => return self.end(Reason::Internal, "", out),
@@ -293,6 +347,48 @@ fn retained_copy(message: Arc<Message>, options: &SubscriptionOptions) -> Delive
         group: None,
         message,
     }
+}
+
+/// What was read of streams by filters that were let in; `None` = one of the parts failed, and so all do.
+type Begun = Option<Vec<(Filter, SubscriptionOptions, Option<Following>)>>;
+
+/// Makes subscriptions known to this node, the store and the other nodes, and begins to read streams.
+async fn store_all(
+    broker: &weir_broker::Broker,
+    realm: &Arc<weir_broker::Realm>,
+    session: &Arc<weir_broker::Session>,
+    fence: Option<Fence>,
+    wanted: &mut [Wanted],
+) -> Begun {
+    let list: Vec<_> = wanted.iter().map(|w| (w.filter.clone(), w.options)).collect();
+    broker.topics().subscribe(realm, session, &list).await.ok()?;
+    if list.is_empty() {
+        return Some(Vec::new());
+    }
+    if let Some(fence) = fence {
+        let ops = list.iter().map(|(filter, options)| SessionOp::Subscribe {
+            fence,
+            filter: filter.clone(),
+            options: *options,
+        });
+        submit(broker, session, ops.collect()).await.then_some(())?;
+    }
+    broker.met_everywhere(session).await.then_some(())?;
+    if wanted.iter().any(|w| w.retained) {
+        broker.retained_is_current().await.then_some(())?;
+    }
+    let mut streams = Vec::new();
+    for Wanted { filter, options, wish, .. } in wanted {
+        let following = match wish.take() {
+            Some(Wish::Begin(stream, offset)) => {
+                Some(stream::begin(broker, session, fence, stream, offset).await?)
+            }
+            Some(Wish::GoOn) => None,
+            None => continue,
+        };
+        streams.push((filter.clone(), *options, following));
+    }
+    Some(streams)
 }
 
 /// Submits ops of one session as one step; whether it was done.

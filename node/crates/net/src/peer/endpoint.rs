@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use quinn::{ClientConfig, ConnectionError, Endpoint, Incoming, TransportConfig};
+use quinn::congestion::CubicConfig;
+use quinn::{
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, TransportConfig,
+};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -31,12 +34,19 @@ const IDLE_TIMEOUT_MS: u32 = 3_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// Round trips within a cluster are short; this is the guess before the first is measured.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
-/// Bytes under way on one connection, each way.
-const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Bytes under way on one connection, each way. More than a path within a cluster holds would only wait in
+/// memory, and leave the processor's caches meanwhile.
+const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Bytes under way on one stream.
-const STREAM_WINDOW: u32 = 8 << 20;
+const STREAM_WINDOW: u32 = 2 << 20;
 /// Bytes of a packet at first: what Ethernet carries. Smaller paths are found out by lost probes.
 const INITIAL_MTU: u16 = 1452;
+/// Bytes of a packet where the path carries more, by jumbo frames or on one machine: each packet costs the
+/// same whatever its length. Ten of them, as many as are given to the system at once, fit in one UDP send.
+const MTU_MAX: u16 = 6500;
+/// Bytes that may be under way before the path is known. Probes of [`MTU_MAX`] would fill the usual ten
+/// packets of Ethernet's size, and a connection closed meanwhile could not say so.
+const INITIAL_WINDOW: u64 = 128 << 10;
 /// Streams a peer may have open at once, of each kind.
 const STREAMS_MAX: u32 = 64;
 /// Bytes of datagrams that wait to be read, and to be sent; beyond, the oldest are lost.
@@ -73,8 +83,11 @@ impl PeerEndpoint {
         let mut server = quinn::ServerConfig::with_crypto(tls.server.clone());
         server.transport_config(transport.clone()).max_incoming(HANDSHAKES_MAX);
         let runtime = Arc::new(quinn::TokioRuntime);
+        let mut config = EndpointConfig::default();
+        // An error says that no packet may be so long.
+        let _ = config.max_udp_payload_size(MTU_MAX);
         let endpoint = udp_socket(address)
-            .and_then(|socket| Endpoint::new(quinn::EndpointConfig::default(), Some(server), socket, runtime))
+            .and_then(|socket| Endpoint::new(config, Some(server), socket, runtime))
             .map_err(|source| PeerBindError::Socket { address, source })?;
         let (gossip, gossip_taken) = mpsc::channel(ACCEPTED_MAX);
         let (link, link_taken) = mpsc::channel(ACCEPTED_MAX);
@@ -150,6 +163,10 @@ impl Drop for Shared {
 
 fn transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(MTU_MAX);
+    let mut congestion = CubicConfig::default();
+    congestion.initial_window(INITIAL_WINDOW);
     transport
         .max_concurrent_bidi_streams(STREAMS_MAX.into())
         .max_concurrent_uni_streams(STREAMS_MAX.into())
@@ -159,6 +176,8 @@ fn transport() -> TransportConfig {
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(CONNECTION_WINDOW.into())
         .initial_mtu(INITIAL_MTU)
+        .mtu_discovery_config(Some(discovery))
+        .congestion_controller_factory(Arc::new(congestion))
         .initial_rtt(INITIAL_RTT)
         .max_idle_timeout(Some(var(IDLE_TIMEOUT_MS).into()))
         .keep_alive_interval(Some(KEEP_ALIVE));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
-use crate::{Done, SessionOp, Step, TopicOp};
+use crate::{Attempt, Done, Mark, PartitionOp, Progress, SessionOp, Step, TableOp, TopicOp};
 
 /// What each step is taken to weigh besides its message.
 const STEP_BYTES: usize = 128;
@@ -40,7 +40,7 @@ impl Job {
                 SessionOp::Enqueue(enqueue) => Some(&enqueue.delivery.message.topic),
                 _ => None,
             }),
-            Step::Topic { .. } => None,
+            _ => None,
         })
     }
 }
@@ -71,6 +71,8 @@ struct Waiting {
 fn brings_message(step: &Step) -> bool {
     match step {
         Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. }),
+        Step::Partition { ops, .. } => ops.iter().any(|op| matches!(op, PartitionOp::Append(_))),
+        Step::Table { .. } => true,
         Step::Session { ops, .. } => {
             ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_) | SessionOp::Receive { .. }))
         }
@@ -175,7 +177,9 @@ fn weight(step: &Step) -> usize {
             op: TopicOp::Retain { message: Some(kept) } | TopicOp::Delay { message: kept, .. },
             ..
         } => message(kept),
-        Step::Topic { .. } => STEP_BYTES,
+        Step::Table { op: TableOp::Put { value, .. }, .. } => value.len() + STEP_BYTES,
+        Step::Topic { .. } | Step::Table { .. } => STEP_BYTES,
+        Step::Partition { ops, .. } => ops.iter().map(partition_weight).sum(),
         Step::Session { ops, .. } => ops
             .iter()
             .map(|op| match op {
@@ -184,5 +188,17 @@ fn weight(step: &Step) -> usize {
                 _ => STEP_BYTES,
             })
             .sum(),
+    }
+}
+
+fn partition_weight(op: &PartitionOp) -> usize {
+    match op {
+        PartitionOp::Append(append) => append.message.size_bytes() + append.key.len() + STEP_BYTES,
+        PartitionOp::Commit { progress, .. } | PartitionOp::Release { progress, .. } => {
+            let Progress { done, attempts, .. } = progress;
+            let lists = size_of::<(Mark, Mark)>() * done.len() + size_of::<Attempt>() * attempts.len();
+            lists + STEP_BYTES
+        }
+        _ => STEP_BYTES,
     }
 }

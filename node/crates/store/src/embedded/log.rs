@@ -15,8 +15,8 @@ use crate::fault;
 use crate::row::Write;
 
 const MAGIC: [u8; 7] = *b"WEIRLOG";
-/// 2: rows of layout 2 may stand in it. Segments of layout 1 are read, and gone on with.
-pub(crate) const LAYOUT: u8 = 2;
+/// 3: rows of layout 3 may stand in it. Segments of layouts 1 and 2 are read, and gone on with.
+pub(crate) const LAYOUT: u8 = 3;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 24;
 
 /// Why a record was not appended.

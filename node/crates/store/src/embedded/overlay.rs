@@ -1,9 +1,11 @@
 //! An overlay: rows and deletions that are not in the tables yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
-use crate::row::{Change, Key, Row, Write};
+use crate::Progress;
+use crate::row::{Change, Key, Kind, Row, Write, kind_key, numbers_of};
+use crate::sweep::Sweep;
 
 /// What a row costs in memory besides its message.
 const ROW_BYTES: usize = 200;
@@ -30,10 +32,14 @@ impl Entry {
 pub(crate) struct Overlay {
     rows: BTreeMap<Key, Entry>,
     bytes: usize,
+    sweep: Sweep,
+    /// Records of the layers below that were let go, by partition: their rows go with this overlay.
+    dead: BTreeMap<u64, RangeInclusive<u64>>,
 }
 
 impl Overlay {
     pub fn apply(&mut self, write: Write) {
+        self.sweep.note(&write);
         match write.change {
             Change::Fresh(row) => self.insert(write.key, Entry::Row { row, fresh: true }),
             Change::Put(row) => {
@@ -49,6 +55,53 @@ impl Overlay {
                 _ => self.insert(write.key, Entry::Gone),
             },
         }
+    }
+
+    /// Takes up to so many records out that were let go: a layer below has none of them, or they are among those that
+    /// [`Overlay::bury`] will name.
+    pub fn sweep(&mut self, rows_max: usize) {
+        for _ in 0..rows_max {
+            let Some(key) = self.sweep.next(&self.rows) else { return };
+            if let Some(entry) = self.rows.remove(&key) {
+                self.bytes -= key.len() + weight(&entry);
+            }
+        }
+    }
+
+    /// Names records of the layers below whose rows are to go with this overlay.
+    pub fn bury(&mut self, dead: BTreeMap<u64, RangeInclusive<u64>>) {
+        self.dead = dead;
+    }
+
+    /// What was named so.
+    pub fn dead(&self) -> &BTreeMap<u64, RangeInclusive<u64>> {
+        &self.dead
+    }
+
+    /// Whether this row is one of those.
+    pub fn is_dead(&self, key: &[u8]) -> bool {
+        key.first() == Some(&(Kind::Record as u8))
+            && numbers_of(key)
+                .is_some_and(|(id, number)| self.dead.get(&id).is_some_and(|dead| dead.contains(&number)))
+    }
+
+    /// The records in it: first and last number by partition.
+    pub fn records(&self) -> HashMap<u64, RangeInclusive<u64>> {
+        let mut found = HashMap::new();
+        // They come partition by partition: the present one, its first and its last number.
+        let mut present: Option<(u64, u64, u64)> = None;
+        for (key, entry) in self.rows.range(kind_key(Kind::Record)..=kind_key(Kind::Cell)) {
+            let (Some((id, number)), Entry::Row { .. }) = (numbers_of(key), entry) else { continue };
+            match &mut present {
+                Some((same, _, last)) if *same == id => *last = number,
+                other => {
+                    let before = other.replace((id, number, number));
+                    found.extend(before.map(|(id, first, last)| (id, first..=last)));
+                }
+            }
+        }
+        found.extend(present.map(|(id, first, last)| (id, first..=last)));
+        found
     }
 
     pub fn get(&self, key: &Key) -> Option<&Entry> {
@@ -69,13 +122,14 @@ impl Overlay {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.dead.is_empty()
     }
 
     /// Whether a row of a layer below is deleted or may be replaced here: once merged, that gives room
     /// back.
     pub fn hides(&self) -> bool {
-        self.rows.values().any(|entry| !matches!(entry, Entry::Row { fresh: true, .. }))
+        !self.dead.is_empty()
+            || self.rows.values().any(|entry| !matches!(entry, Entry::Row { fresh: true, .. }))
     }
 
     fn insert(&mut self, key: Key, entry: Entry) {
@@ -87,20 +141,31 @@ impl Overlay {
     }
 }
 
+/// Notes one record more among those known, first and last by partition; numbers must rise.
+pub(crate) fn note_record(found: &mut HashMap<u64, RangeInclusive<u64>>, id: u64, number: u64) {
+    let range = found.entry(id).or_insert(number..=number);
+    *range = *range.start()..=number;
+}
+
 fn weight(entry: &Entry) -> usize {
-    let message = match entry {
-        Entry::Gone => None,
-        Entry::Row { row, .. } => match row {
-            Row::Waiting { delivery, body: 0 } => Some(&delivery.message),
-            Row::Body(message) | Row::Retained { message, .. } | Row::Delayed { message, .. } => {
-                Some(message)
-            }
-            Row::Outbox(outbox) => Some(&outbox.message),
-            Row::Session(session) => session.will.as_ref().map(|will| &will.message),
-            _ => None,
-        },
-    };
-    ROW_BYTES + message.map_or(0, |message| message.size_bytes())
+    let row = entry.row().map_or(0, |row| match row {
+        Row::Waiting { delivery, body: 0 } => delivery.message.size_bytes(),
+        Row::Body(message) | Row::Retained { message, .. } | Row::Delayed { message, .. } => {
+            message.size_bytes()
+        }
+        Row::Outbox(outbox) => outbox.message.size_bytes(),
+        Row::Session(session) => session.will.as_ref().map_or(0, |will| will.message.size_bytes()),
+        Row::Record(record) => record.message.size_bytes() + record.key.len(),
+        Row::Partition(row) => row.key.realm.len() + row.key.stream.len(),
+        Row::Place(row) => {
+            let Progress { done, attempts, .. } = &row.progress;
+            row.group.len() + size_of_val(done.as_slice()) + size_of_val(attempts.as_slice())
+        }
+        Row::Cell(row) => row.key.len() + row.value.len(),
+        Row::Claim(row) => row.realm.len() + row.topic.len() + row.key.len(),
+        _ => 0,
+    });
+    ROW_BYTES + row
 }
 
 #[cfg(test)]

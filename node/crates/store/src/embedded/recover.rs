@@ -114,7 +114,8 @@ fn attempt(
     let scanned = replay(&places.log, expected, &tables, &mut overlay)?;
     let mut clock = Clock::above(applied.at.max(marked.at).max(scanned.at), wall.clone());
     let shelf = Arc::new(Shelf::new(tables, overlay));
-    let (state, garbage) = load(&shelf, Rules::from(config), clock.now())?;
+    let (mut state, garbage) = load(&shelf, Rules::from(config), clock.now())?;
+    state.forget_owners();
     settle_accounts(config, &scanned, recovery)?;
     Ok(Contents { shelf, state, garbage, clock, scanned })
 }
@@ -154,8 +155,9 @@ pub(crate) fn load(shelf: &Shelf, rules: Rules, now: UnixMillis) -> Result<(Stat
     let epoch = UnixMillis::from(SystemTime::now()).0;
     let mut loader = Loader::new(rules, epoch);
     let settled = shelf.scan(&mut |key, row| loader.add(key, row))?;
-    shelf.set_settled(settled);
-    Ok(loader.finish(now))
+    let (state, garbage) = loader.finish(now);
+    shelf.set_settled(settled, state.all_ends().collect());
+    Ok((state, garbage))
 }
 
 /// The mark comes first when a store is made, so one that is missing later was lost.

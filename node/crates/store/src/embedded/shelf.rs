@@ -3,7 +3,7 @@
 //! Group commits go into the active overlay. A checkpoint freezes it, moves it into the tables and
 //! lets it go; meanwhile a new one is in front.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,15 +12,25 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
 use weir_model::Message;
 
-use super::overlay::{Entry, Overlay};
+use super::overlay::{Entry, Overlay, note_record};
 use super::tables::{Tables, TablesError};
 use crate::page::{Paged, queue_range};
 use crate::row::codec::{self, DecodeError};
 use crate::row::{Change, Key, Kind, Row, Write, id_key, kind_key, numbers_of};
-use crate::{Page, Queued};
+use crate::sweep::{SWEPT_MIN, SWEPT_PER_WRITE};
+use crate::{Page, PartitionEnds, Queued};
+
+mod stream;
+
+pub(crate) use stream::Reading;
+
+pub(crate) mod walk;
 
 /// Writes carried out before waiting readers get their turn.
 const WRITES_PER_TURN: usize = 256;
+
+/// Records of which one checkpoint removes the rows; the next ones go on.
+const BURIED_PER_CHECKPOINT: u64 = 1 << 20;
 
 /// How long a reader waits for tables that are being opened again.
 const AWAY_MAX: Duration = Duration::from_secs(10);
@@ -37,6 +47,17 @@ struct Layers {
     frozen: Option<Arc<Overlay>>,
     /// The highest queue number per generation in the tables: above it they need not be asked.
     settled: HashMap<u64, u64>,
+    /// First and last number of the records in the tables, by partition.
+    stored: HashMap<u64, RangeInclusive<u64>>,
+    /// Where each partition begins and ends: readers look at nothing outside.
+    ends: HashMap<u64, PartitionEnds>,
+}
+
+/// What is in the tables, found by reading all of them.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    queues: HashMap<u64, u64>,
+    records: HashMap<u64, RangeInclusive<u64>>,
 }
 
 /// What the overlays hold of a queue, in order; `None` hides a row of the tables.
@@ -50,12 +71,13 @@ pub(crate) struct Front {
 
 impl Shelf {
     pub fn new(tables: Tables, active: Overlay) -> Shelf {
-        let settled = HashMap::new();
-        let layers = RwLock::new(Layers { active, frozen: None, settled });
+        let (settled, stored, ends) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let layers = RwLock::new(Layers { active, frozen: None, settled, stored, ends });
         Shelf { layers, tables: Mutex::new(Some(Arc::new(tables))), opened: Condvar::new() }
     }
 
     pub fn apply(&self, writes: Vec<Write>) {
+        let swept_max = SWEPT_MIN.max(writes.len() * SWEPT_PER_WRITE);
         let mut layers = self.layers.write();
         for (count, write) in writes.into_iter().enumerate() {
             if count % WRITES_PER_TURN == WRITES_PER_TURN - 1 {
@@ -65,8 +87,10 @@ impl Shelf {
                 let generation = numbers_of(&write.key).map(|(generation, _)| generation);
                 generation.map(|generation| layers.settled.remove(&generation));
             }
+            layers.note_ends(&write);
             layers.active.apply(write);
         }
+        layers.active.sweep(swept_max);
     }
 
     /// About what the newest layer takes, and it together with the one that is being moved.
@@ -82,15 +106,20 @@ impl Shelf {
         if layers.frozen.is_some() {
             return None;
         }
-        let frozen = Arc::new(std::mem::take(&mut layers.active));
+        let mut frozen = std::mem::take(&mut layers.active);
+        frozen.bury(layers.dead(BURIED_PER_CHECKPOINT));
+        let frozen = Arc::new(frozen);
         layers.frozen = Some(frozen.clone());
         Some(frozen)
     }
 
     /// The frozen overlay is in the tables now.
     pub fn thaw(&self) {
+        let Some(frozen) = self.layers.read().frozen.clone() else { return };
+        let records = frozen.records();
         let mut layers = self.layers.write();
-        let Some(frozen) = layers.frozen.take() else { return };
+        layers.frozen = None;
+        layers.note_stored(frozen.dead(), records);
         for (key, entry) in frozen.range(kind_key(Kind::Queue)..=kind_key(Kind::Outbox)) {
             if let (Entry::Row { .. }, Some((generation, number))) = (entry, numbers_of(key)) {
                 let settled = layers.settled.entry(generation).or_default();
@@ -101,9 +130,10 @@ impl Shelf {
         drop(frozen);
     }
 
-    /// What [`Shelf::scan`] found in the tables.
-    pub fn set_settled(&self, settled: HashMap<u64, u64>) {
-        self.layers.write().settled = settled;
+    /// What [`Shelf::scan`] found in the tables, and where the partitions begin and end.
+    pub fn set_settled(&self, settled: Settled, ends: HashMap<u64, PartitionEnds>) {
+        let mut layers = self.layers.write();
+        (layers.settled, layers.stored, layers.ends) = (settled.queues, settled.records, ends);
     }
 
     /// The tables, when they are there: while they are opened again, waits a while.
@@ -199,19 +229,29 @@ impl Shelf {
         Ok(paged.rows)
     }
 
-    /// Every row in key order, and the highest queue number per generation in the tables. Writers
-    /// wait meanwhile.
-    pub fn scan(&self, row: &mut dyn FnMut(&Key, &Row)) -> Result<HashMap<u64, u64>, TablesError> {
+    /// Every row in key order, and what of them is in the tables. Writers wait meanwhile.
+    pub fn scan(&self, row: &mut dyn FnMut(&Key, &Row)) -> Result<Settled, TablesError> {
+        self.scan_range(kind_key(Kind::Applied)..=last_key(), row)
+    }
+
+    /// The same for the rows of one kind, but no queue rows, which may need others.
+    pub fn scan_kind(&self, kind: Kind, row: &mut dyn FnMut(&Key, &Row)) -> Result<(), TablesError> {
+        let next = Key::from_slice(&[kind as u8 + 1]);
+        self.scan_range(kind_key(kind)..=next, row).map(drop)
+    }
+
+    fn scan_range(
+        &self,
+        range: RangeInclusive<Key>,
+        row: &mut dyn FnMut(&Key, &Row),
+    ) -> Result<Settled, TablesError> {
         let layers = self.layers.read();
-        let mut front = layers.merged(kind_key(Kind::Applied)..=last_key()).peekable();
-        let mut settled = HashMap::new();
-        let mut bodies = Bodies::default();
-        for stored in self.tables()?.all() {
+        let mut front = layers.merged(range.clone()).peekable();
+        let (mut settled, mut bodies) = (Settled::default(), Bodies::default());
+        for stored in self.tables()?.range(range) {
             let (key, value) = stored?;
             let key = Key::from_slice(&key);
-            if key[0] == Kind::Queue as u8 {
-                settled.extend(numbers_of(&key));
-            }
+            settled.note(&key);
             while let Some((before, entry)) = front.next_if(|(front, _)| **front < key) {
                 bodies.pass(before, entry, row);
             }
@@ -223,6 +263,17 @@ impl Shelf {
             bodies.pass(key, entry, row);
         }
         Ok(settled)
+    }
+}
+
+impl Settled {
+    fn note(&mut self, key: &Key) {
+        let Some((id, number)) = numbers_of(key) else { return };
+        if key[0] == Kind::Queue as u8 {
+            self.queues.insert(id, number);
+        } else if key[0] == Kind::Record as u8 {
+            note_record(&mut self.records, id, number);
+        }
     }
 }
 
@@ -238,6 +289,54 @@ impl Front {
 }
 
 impl Layers {
+    /// A partition begins or ends elsewhere from now on.
+    fn note_ends(&mut self, write: &Write) {
+        if write.key[0] != Kind::PartitionEnds as u8 {
+            return;
+        }
+        let Some((id, _)) = numbers_of(&write.key) else { return };
+        match &write.change {
+            Change::Fresh(Row::PartitionEnds(ends)) | Change::Put(Row::PartitionEnds(ends)) => {
+                self.ends.insert(id, **ends);
+            }
+            _ => drop(self.ends.remove(&id)),
+        }
+    }
+
+    /// Records in the tables that no partition has any more, at most so many.
+    fn dead(&self, records_max: u64) -> BTreeMap<u64, RangeInclusive<u64>> {
+        let (mut dead, mut room) = (BTreeMap::new(), records_max);
+        for (id, stored) in &self.stored {
+            let floor = self.ends.get(id).map_or(u64::MAX, |ends| ends.trimmed.number);
+            let (first, last) = (*stored.start(), floor.min(*stored.end()));
+            if first > last || room == 0 {
+                continue;
+            }
+            let last = last.min(first.saturating_add(room - 1));
+            room -= last - first + 1;
+            dead.insert(*id, first..=last);
+        }
+        dead
+    }
+
+    /// The frozen overlay is in the tables: the dead have no rows there any more, and its records do.
+    fn note_stored(
+        &mut self,
+        dead: &BTreeMap<u64, RangeInclusive<u64>>,
+        records: HashMap<u64, RangeInclusive<u64>>,
+    ) {
+        for (id, dead) in dead {
+            match self.stored.get(id).map(|stored| *dead.end() + 1..=*stored.end()) {
+                Some(left) if !left.is_empty() => drop(self.stored.insert(*id, left)),
+                _ => drop(self.stored.remove(id)),
+            }
+        }
+        for (id, added) in records {
+            let stored = self.stored.entry(id).or_insert_with(|| added.clone());
+            *stored = *stored.start().min(added.start())..=*stored.end().max(added.end());
+        }
+    }
+
     fn front(&self, key: &Key) -> Option<&Entry> {
         self.active.get(key).or_else(|| self.frozen.as_ref()?.get(key))
     }

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::overlay::{Entry, Overlay};
 use crate::fault;
 use crate::row::codec::{self, DecodeError};
-use crate::row::{Applied, Key, Kind, Row, kind_key};
+use crate::row::{Applied, Key, Kind, Row, kind_key, number_key};
 
 /// Blocks of tables kept in memory.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -152,8 +152,16 @@ impl Tables {
         let mut value = Vec::new();
         codec::encode(&Row::Applied(applied), &mut value);
         ingestion.write(kind_key(Kind::Applied).as_slice(), value.as_slice())?;
+        let dead = overlay.dead().iter();
+        let dead =
+            dead.flat_map(|(id, dead)| dead.clone().map(|number| number_key(Kind::Record, *id, number)));
+        let mut dead = dead.peekable();
         for (key, entry) in overlay.iter() {
+            while let Some(dead) = dead.next_if(|dead| dead < key) {
+                ingestion.write_tombstone(dead.as_slice())?;
+            }
             match entry {
+                _ if overlay.is_dead(key) => {}
                 Entry::Row { row, .. } => {
                     value.clear();
                     codec::encode(row, &mut value);
@@ -161,6 +169,9 @@ impl Tables {
                 }
                 Entry::Gone => ingestion.write_tombstone(key.as_slice())?,
             }
+        }
+        for dead in dead {
+            ingestion.write_tombstone(dead.as_slice())?;
         }
         fault::reach("checkpoint.in_flush");
         Ok(ingestion.finish()?)

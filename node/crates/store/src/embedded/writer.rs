@@ -157,16 +157,14 @@ impl Writer {
     }
 
     /// Lets readers and the mirror see what is durable now.
-    fn show(&self, effects: Effects) {
-        self.shared.shelf.apply(effects.writes);
+    fn show(&self, mut effects: Effects) {
+        self.shared.shelf.apply(std::mem::take(&mut effects.writes));
         fault::reach("tables.after_apply");
-        if effects.retained.is_empty() {
+        if !effects.is_heard() {
             return;
         }
         if let Some(mirror) = self.shared.mirror.lock().as_ref() {
-            for change in &effects.retained {
-                mirror.retained(&change.realm, &change.topic, change.position, change.message.as_ref());
-            }
+            effects.tell(&**mirror);
         }
     }
 

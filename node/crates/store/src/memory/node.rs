@@ -10,8 +10,8 @@ use weir_model::UnixMillis;
 use super::lease::Lease;
 use super::shared::Shared;
 use crate::{
-    Account, Answer, Done, Due, Level, Mirror, NodeRef, Page, Queued, ReadError, Refusal, Restored,
-    SessionKey, Step, Store,
+    Account, Answer, Done, Due, Level, Mirror, NodeRef, Page, PartitionInfo, PartitionKey, Queued, ReadError,
+    Refusal, Restored, SessionKey, Start, Step, Store, StreamPage,
 };
 
 pub(super) struct Node {
@@ -59,6 +59,19 @@ impl Store for Node {
         page: Page,
     ) -> BoxFuture<'static, Result<Vec<Queued>, ReadError>> {
         ready(Ok(self.shared.inner.lock().tables.read_queue(&key, after, page))).boxed()
+    }
+
+    fn read_stream(
+        &self,
+        key: PartitionKey,
+        start: Start,
+        page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        ready(Ok(self.shared.inner.lock().tables.read_stream(&key, start, page))).boxed()
+    }
+
+    fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        ready(Ok(self.shared.inner.lock().tables.state.partition(&key))).boxed()
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {

@@ -10,12 +10,15 @@ use weir_model::UnixMillis;
 use super::claims::{Claim, Claims};
 use super::lease::Lease;
 use super::node::Node;
-use super::tables::Tables;
+use super::tables::{Submitter, Tables};
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::RetainedChange;
-use crate::{Answer, Due, Incarnation, Mirror, NodeRef, Restored, SessionChange, SessionKey, Step, Store};
+use crate::{
+    Answer, Due, Incarnation, Mark, Mirror, NodeRef, PartitionKey, Restored, SessionChange, SessionKey, Step,
+    Store, TableRow,
+};
 
 /// Cheap to clone. Nodes join by [`SharedMemory::node`]; what each does is applied at once, in its own
 /// thread, and heard by the mirrors of all before it is answered.
@@ -56,6 +59,8 @@ struct Seat {
 enum Told {
     Session(SessionKey, SessionChange),
     Retained(RetainedChange),
+    Table(TableRow),
+    Appended(PartitionKey, Option<Mark>),
 }
 
 /// Who is to hear something.
@@ -180,9 +185,13 @@ impl Inner {
     /// Decides one submit of a node. What it changed is to be told before it is answered.
     pub fn apply(&mut self, steps: Vec<Step>, by: Incarnation) -> Answer {
         self.forget_closed();
-        let (answer, effects) = self.tables.apply(steps, by);
+        let standing = self.seats.iter().filter(|(_, seat)| seat.lease.holds()).map(|(node, _)| *node);
+        let submitter = Submitter { node: by, standing: standing.collect() };
+        let (answer, effects) = self.tables.apply(steps, Some(submitter));
         let sessions = effects.sessions.into_iter().map(|(key, change)| Told::Session(key, change));
         let told = sessions.chain(effects.retained.into_iter().map(Told::Retained));
+        let told = told.chain(effects.tables.into_iter().map(Told::Table));
+        let told = told.chain(effects.appended.into_iter().map(|(key, tail)| Told::Appended(key, tail)));
         self.untold.extend(told.map(|told| (told, Audience::All { by })));
         answer
     }
@@ -219,6 +228,8 @@ impl Told {
             Told::Retained(change) => {
                 mirror.retained(&change.realm, &change.topic, change.position, change.message.as_ref());
             }
+            Told::Table(row) => mirror.table(row),
+            Told::Appended(key, tail) => mirror.appended(&key, tail),
         }
     }
 }

@@ -28,7 +28,7 @@ impl ShardRow {
         let epoch = values.number()?;
         let (counter, _group_base) = (values.number()?, values.number()?);
         let mut next = || values.number();
-        let account = Account {
+        let mut account = Account {
             queued_messages: next()?,
             queued_bytes: next()?,
             delayed_messages: next()?,
@@ -40,9 +40,17 @@ impl ShardRow {
             dropped: next()?,
             ended: next()?,
             not_taken: next()?,
-            restored: 0,
+            ..Account::default()
         };
-        let (version, healed) = (next()?, next()?);
+        let (version, healed, _floor) = (next()?, next()?, next()?);
+        account.stream_records = next()?;
+        account.stream_bytes = next()?;
+        account.appended = next()?;
+        account.trimmed = next()?;
+        account.compacted = next()?;
+        account.stream_ended = next()?;
+        account.idempotency_keys = next()?;
+        account.idempotency_keys_dropped = next()?;
         Ok(ShardRow { epoch, counter, healed, account, version })
     }
 }
@@ -60,7 +68,7 @@ struct Known {
 
 impl Accounts {
     pub fn new(layout: &Layout) -> Accounts {
-        let rows = vec![ShardRow::default(); 2 * usize::from(layout.shards)];
+        let rows = vec![ShardRow::default(); layout.all().count()];
         Accounts { layout: layout.clone(), known: Mutex::new(Known { rows, sum: Account::default() }) }
     }
 
@@ -111,6 +119,14 @@ fn each(sum: &mut Account, other: &Account, apply: impl Fn(u64, u64) -> u64) {
         (&mut sum.dropped, other.dropped),
         (&mut sum.ended, other.ended),
         (&mut sum.not_taken, other.not_taken),
+        (&mut sum.stream_records, other.stream_records),
+        (&mut sum.stream_bytes, other.stream_bytes),
+        (&mut sum.appended, other.appended),
+        (&mut sum.trimmed, other.trimmed),
+        (&mut sum.compacted, other.compacted),
+        (&mut sum.stream_ended, other.stream_ended),
+        (&mut sum.idempotency_keys, other.idempotency_keys),
+        (&mut sum.idempotency_keys_dropped, other.idempotency_keys_dropped),
     ] {
         *sum = apply(*sum, other);
     }

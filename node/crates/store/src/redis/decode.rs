@@ -7,15 +7,17 @@ use smallvec::SmallVec;
 use weir_model::{Filter, Message, MessageId, Position, Qos, Topic, UnixMillis};
 
 use super::text;
-use crate::{Delivery, Fence, OutboxEntry, Owner, QueueEnds, Restored, SubscriptionOptions};
+use crate::{Delivery, Fence, OutboxEntry, Outcome, Owner, QueueEnds, Restored, SubscriptionOptions};
 
 mod answers;
 mod change;
 mod due;
+mod stream;
 
 pub(super) use answers::answers;
 pub(super) use change::{Change, change};
 pub(super) use due::{Found, due};
+pub(super) use stream::{PARTITION, Partition, group_place, partition, record, table_row};
 
 /// Why something is not what a function answers or a key holds.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -124,8 +126,18 @@ fn number(text: &str) -> Result<u64, DecodeError> {
     text.parse().map_err(|_| DecodeError::Number(text.to_owned()))
 }
 
-fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(bytes).map_err(|error| DecodeError::Json(error.to_string()))
+}
+
+/// An outcome that has a word of its own.
+fn word(word: &[u8]) -> Result<Outcome, DecodeError> {
+    match word {
+        b"duplicate" => Ok(Outcome::Duplicate),
+        b"gone" => Ok(Outcome::Gone),
+        b"full" => Ok(Outcome::QueueFull),
+        _ => Err(DecodeError::Kind { expected: "an outcome" }),
+    }
 }
 
 fn filter(text: &str) -> Result<Filter, DecodeError> {
@@ -167,7 +179,7 @@ pub(super) fn delivery(fields: &[(&[u8], &[u8])]) -> Result<Delivery, DecodeErro
     })
 }
 
-fn owner(bytes: &[u8]) -> Result<Option<Arc<Owner>>, DecodeError> {
+pub(super) fn owner(bytes: &[u8]) -> Result<Option<Arc<Owner>>, DecodeError> {
     if bytes.is_empty() { Ok(None) } else { json(bytes).map(Some) }
 }
 
@@ -203,7 +215,7 @@ pub(super) fn outbox_entry(entry: u64, value: &[u8]) -> Result<OutboxEntry, Deco
 }
 
 /// A value of the delayed messages: `<bytes> <epoch> <bytes of realm>\n<realm><message>`.
-fn delayed_entry(entry: u64, value: &[u8]) -> Result<(Arc<str>, OutboxEntry), DecodeError> {
+pub(super) fn delayed_entry(entry: u64, value: &[u8]) -> Result<(Arc<str>, OutboxEntry), DecodeError> {
     let (head, rest) = text::line(value)?;
     let mut numbers = text_of(head)?.split(' ').skip(1).map(number);
     let mut next = || numbers.next().unwrap_or(Err(DecodeError::Short));
@@ -214,11 +226,27 @@ fn delayed_entry(entry: u64, value: &[u8]) -> Result<(Arc<str>, OutboxEntry), De
     Ok((text_of(realm)?.into(), entry))
 }
 
-/// A value of the retained messages: `<bytes> <change>\n<message>`.
+/// A value of the retained messages: `<bytes> <change>\n<message>`. One that came by a copy has an epoch of its own as
+/// long as the shard has the one it had then: `<bytes> <change> <epoch> <epoch of the shard>\n<message>`.
 pub(super) fn retained(epoch: u64, value: &[u8]) -> Result<(Position, Arc<Message>), DecodeError> {
     let (head, message) = text::line(value)?;
-    let change = text_of(head)?.split(' ').nth(1).ok_or(DecodeError::Short)?;
+    let mut head = text_of(head)?.split(' ').skip(1);
+    let change = head.next().ok_or(DecodeError::Short)?;
+    let epoch = match (head.next(), head.next()) {
+        (Some(own), Some(since)) if number(since)? == epoch => number(own)?,
+        _ => epoch,
+    };
     Ok((position(epoch, change)?, text::decode(message)?))
+}
+
+/// Of which session generation a value of an outbox is.
+pub(super) fn outbox_generation(value: &[u8]) -> Result<u64, DecodeError> {
+    let (head, _) = text::line(value)?;
+    number_of_text(head.split(|byte| *byte == b' ').next().unwrap_or_default())
+}
+
+pub(super) fn number_of_text(text: &[u8]) -> Result<u64, DecodeError> {
+    number(text_of(text)?)
 }
 
 /// The position of an entry of `changes`, `<ms>-<seq>`.

@@ -20,7 +20,7 @@ pub(super) async fn due(
     max: usize,
     lost: &[Incarnation],
 ) -> Result<Vec<Due>, ReadError> {
-    let shards: Vec<Shard> = context.layout.all().collect();
+    let shards: Vec<Shard> = context.layout.timed().collect();
     let part = max / shards.len().max(1);
     let mut found = Vec::new();
     let mut more = Vec::new();

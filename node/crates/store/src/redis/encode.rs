@@ -1,5 +1,5 @@
-//! Steps as the functions take them: MessagePack of the session ids of a batch, of the generation each is meant for,
-//! and of all values of its steps in a row.
+//! Steps as the functions take them: MessagePack of the ids of the sessions or partitions of a batch, of the generation
+//! each session is meant for or the message ids that partitions are given, and of all values of the steps in a row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,8 +8,11 @@ use weir_model::{Message, MessageId, Qos, UnixMillis};
 
 use super::layout::{session_id, topic_id};
 use super::text;
+use crate::PartitionKey;
 use crate::canary;
 use crate::{Delivery, Detach, Enqueue, Fence, Open, Owner, SessionKey, SessionOp, Step, TopicOp, Will};
+
+mod stream;
 
 /// Queue numbers above are nobody's; beyond, Lua writes a number in another form.
 const NUMBER_MAX: u64 = 99_999_999_999_999;
@@ -22,6 +25,10 @@ pub(super) struct Steps {
     places: HashMap<SessionKey, usize>,
     /// For whom a session's plain steps are; 0 = it has none.
     generations: Vec<u64>,
+    /// The place of each partition, from 1.
+    partitions: HashMap<PartitionKey, usize>,
+    /// The message ids that records bring, each behind the place of its partition.
+    seen: Values,
     values: Values,
     /// The enqueue in hand is meant for nobody: see [`canary`].
     lies: bool,
@@ -109,6 +116,8 @@ impl Steps {
                 ops.iter().for_each(|op| self.session_op(op));
             }
             Step::Topic { realm, topic, op } => self.topic_op(realm, topic, op),
+            Step::Partition { key, ops } => self.partition(key, ops),
+            Step::Table { table, key, op } => self.table(*table, key, op),
         }
     }
 
@@ -150,9 +159,9 @@ impl Steps {
     pub fn into_bytes(self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.ids.bytes.len() + self.values.bytes.len() + 512);
         self.ids.into_list(&mut out);
-        let mut generations = Values::default();
-        self.generations.iter().for_each(|generation| generations.number(*generation));
-        generations.into_list(&mut out);
+        let mut second = self.seen;
+        self.generations.iter().for_each(|generation| second.number(*generation));
+        second.into_list(&mut out);
         self.values.into_list(&mut out);
         out
     }
@@ -184,6 +193,8 @@ impl Steps {
                 values.text(realm);
                 values.text(text::encode(message));
             }
+            TopicOp::Claim { key, id, until } => self.claim(realm, topic, key, *id, *until),
+            TopicOp::Settle { key, id } => self.settle(realm, topic, key, *id),
             TopicOp::Delayed { entry } => {
                 values.text("delayed");
                 values.number(1);
@@ -300,7 +311,7 @@ impl Values {
 }
 
 /// What a row has beside topic, payload and QoS: only what is not as in most.
-fn further_fields(delivery: &Delivery) -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn further_fields(delivery: &Delivery) -> Vec<(&'static str, Vec<u8>)> {
     let Message { qos, retain, expires_at, properties, .. } = &*delivery.message;
     let mut fields = Vec::new();
     if *qos != delivery.qos {
@@ -329,11 +340,11 @@ fn further_fields(delivery: &Delivery) -> Vec<(&'static str, Vec<u8>)> {
     fields
 }
 
-fn id_text(id: MessageId) -> String {
+pub(super) fn id_text(id: MessageId) -> String {
     format!("{}.{}.{}", id.source, id.slot, id.count)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
     let written = serde_json::to_vec(value);
     // Texts, numbers and lists: JSON has a form for each.
     debug_assert!(written.is_ok(), "a value that JSON cannot write");

@@ -22,12 +22,13 @@ use super::servers::Connection;
 use super::shard::Shard;
 use super::store::Context;
 use super::submit::Work;
-use crate::{Answer, Outcome, Refusal, Step, TopicOp};
+use crate::{Answer, Outcome, Refusal};
 
 mod call;
 mod command;
 mod heal;
 mod intake;
+mod tell;
 mod window;
 
 use call::{Failure, Reply, call};
@@ -239,26 +240,15 @@ impl Runner {
 
     fn hand_out(&mut self, mut batch: Batch, answers: Answer) {
         let works = std::mem::take(&mut batch.works);
+        self.tell_mirror(works.iter().flat_map(Work::steps).zip(&answers));
         self.keep(batch, Some(last_change(&answers)));
         let mut answers = answers.into_iter();
         for work in works {
             let own: Answer = work.steps().zip(&mut answers).map(|(_, answer)| answer).collect();
-            for (step, answer) in work.steps().zip(&own) {
-                match answer {
-                    Ok(outcomes) => self.tell_mirror(step, outcomes),
-                    Err(refusal) => self.context.counters.refused(*refusal, 1),
-                }
+            for refusal in own.iter().filter_map(|answer| answer.as_ref().err()) {
+                self.context.counters.refused(*refusal, 1);
             }
             work.answer(own);
-        }
-    }
-
-    /// What this node retained its mirror hears before the answer leaves.
-    fn tell_mirror(&self, step: &Step, outcomes: &[Outcome]) {
-        if let Step::Topic { realm, topic, op: TopicOp::Retain { message } } = step
-            && let [Outcome::Retained(position)] = outcomes
-        {
-            self.context.feed.rows().retained(realm, topic, *position, message.as_ref());
         }
     }
 

@@ -1,11 +1,11 @@
-//! The layout of the keys: which shard a session or topic lies in, and the text that names it there.
+//! The layout of the keys: which shard a session, topic or partition lies in, and the text that names it there.
 
 use std::sync::Arc;
 
 use weir_model::Topic;
 
 use super::shard::Shard;
-use crate::{SessionKey, SessionKind};
+use crate::{PartitionKey, SessionKey, SessionKind, Table};
 
 /// What a generation, fence or entry is made of: the shard's counter, and in the digits below this its place.
 const PLACES: u64 = 4096;
@@ -24,7 +24,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The shards of sessions and topics.
+    /// The shards of sessions, topics and partitions.
     pub fn all(&self) -> impl Iterator<Item = Shard> + use<> {
         Shard::all(self.shards).filter(|shard| *shard != Shard::Nodes)
     }
@@ -33,12 +33,32 @@ impl Layout {
         (0..self.shards).map(Shard::Session)
     }
 
+    pub fn topics(&self) -> impl Iterator<Item = Shard> + use<> {
+        (0..self.shards).map(Shard::Topic)
+    }
+
+    /// Where a delayed message lies: in the shard that gave it its number, or, when that was another store, in that of
+    /// its topic.
+    pub fn of_delayed(&self, entry: u64, realm: &str, topic: &str) -> Shard {
+        let given = self.of_entry(entry).filter(|shard| matches!(shard, Shard::Topic(_)));
+        given.unwrap_or_else(|| self.of_topic(&topic_id(realm, topic)))
+    }
+
+    /// Those that have timers.
+    pub fn timed(&self) -> impl Iterator<Item = Shard> + use<> {
+        self.all().filter(|shard| !matches!(shard, Shard::Partition(_)))
+    }
+
     pub fn of_session(&self, session: &str) -> Shard {
         Shard::Session(self.number(session))
     }
 
     pub fn of_topic(&self, topic: &str) -> Shard {
         Shard::Topic(self.number(topic))
+    }
+
+    pub fn of_partition(&self, partition: &str) -> Shard {
+        Shard::Partition(self.number(partition))
     }
 
     /// The shard that gave this number, if it is of this layout.
@@ -56,7 +76,8 @@ impl Layout {
         match shard {
             Shard::Session(number) => usize::from(number),
             Shard::Topic(number) => usize::from(self.shards) + usize::from(number),
-            Shard::Nodes => 2 * usize::from(self.shards),
+            Shard::Partition(number) => 2 * usize::from(self.shards) + usize::from(number),
+            Shard::Nodes => 3 * usize::from(self.shards),
         }
     }
 
@@ -73,13 +94,24 @@ impl Layout {
     }
 }
 
-/// The low digits of what a shard numbers.
+/// The low digits of what a shard numbers. Partitions number fences only, which are compared within one: theirs may be a
+/// session's.
 pub(super) fn place(shard: Shard) -> u16 {
     match shard {
-        Shard::Session(number) => number,
+        Shard::Session(number) | Shard::Partition(number) => number,
         Shard::Topic(number) => TOPIC_PLACES + number,
         Shard::Nodes => 0,
     }
+}
+
+/// The newest number that a shard whose counter stands here may have given.
+pub(super) fn newest_number(counter: u64) -> u64 {
+    counter * PLACES + PLACES - 1
+}
+
+/// Where a counter has to stand so that no number of its shard is `number` or below.
+pub(super) fn counter_above(number: u64) -> u64 {
+    number / PLACES + 1
 }
 
 /// `<kind>:<realm>:<name>`, kind `c` for clients and `g` for share groups.
@@ -112,7 +144,57 @@ pub(super) fn topic_of(id: &str) -> Option<(Arc<str>, Topic)> {
     Some((plain(realm).into(), Topic::new(topic).ok()?))
 }
 
-/// A colon ends a realm.
+/// `<realm>:<stream>:<generation>:<partition>`.
+pub(super) fn partition_id(key: &PartitionKey) -> String {
+    let PartitionKey { realm, stream, generation, partition } = key;
+    format!("{}:{}:{generation}:{partition}", escaped(realm), escaped(stream))
+}
+
+pub(super) fn partition_of(id: &str) -> Option<PartitionKey> {
+    let parts: Vec<&str> = id.split(':').collect();
+    let [realm, stream, generation, partition] = parts.as_slice() else { return None };
+    Some(PartitionKey {
+        realm: plain(realm).into(),
+        stream: plain(stream).into(),
+        generation: generation.parse().ok()?,
+        partition: partition.parse().ok()?,
+    })
+}
+
+/// The stream of Redis that has the records of a partition, in a store with so many shards: for `XREAD` and the like.
+pub fn stream_key(prefix: &str, shards: u16, key: &PartitionKey) -> String {
+    let (layout, id) = (Layout { prefix: prefix.into(), shards }, partition_id(key));
+    layout.key(layout.of_partition(&id), &format!("stream:{id}"))
+}
+
+/// `<table>:<key>`.
+pub(super) fn row_id(table: Table, key: &str) -> String {
+    let table = match table {
+        Table::Streams => "streams",
+        Table::Groups => "groups",
+        Table::Members => "members",
+    };
+    format!("{table}:{key}")
+}
+
+/// Tells apart the idempotency keys of all topics.
+pub(super) fn claim_name(realm: &str, topic: &str, key: &str) -> String {
+    let topic = topic_id(realm, topic);
+    format!("{}:{topic}{key}", topic.len())
+}
+
+pub(super) fn row_of(id: &str) -> Option<(Table, Arc<str>)> {
+    let (table, key) = id.split_once(':')?;
+    let table = match table {
+        "streams" => Table::Streams,
+        "groups" => Table::Groups,
+        "members" => Table::Members,
+        _ => return None,
+    };
+    Some((table, key.into()))
+}
+
+/// A colon ends a realm and a stream.
 fn escaped(realm: &str) -> String {
     realm.replace('%', "%25").replace(':', "%3A")
 }
@@ -136,9 +218,29 @@ mod tests {
     }
 
     #[test]
+    fn a_name_says_which_partition_or_row_it_is_whatever_is_in_it() {
+        for (realm, stream) in [("default", "orders"), ("a:b%3A", ":{}/\n"), ("", "")] {
+            let key =
+                PartitionKey { realm: realm.into(), stream: stream.into(), generation: 7, partition: 3 };
+            assert_eq!(partition_of(&partition_id(&key)), Some(key));
+        }
+        assert_eq!(partition_of("default:orders:7"), None);
+        assert_eq!(row_of(&row_id(Table::Groups, "a:b")), Some((Table::Groups, "a:b".into())));
+        assert_eq!(row_of("x:a"), None);
+    }
+
+    #[test]
+    fn the_key_of_a_stream_is_where_its_records_are() {
+        let key =
+            PartitionKey { realm: "default".into(), stream: "orders".into(), generation: 7, partition: 0 };
+        let text = stream_key("weir", 16, &key);
+        assert!(text.starts_with("{weir:p") && text.ends_with("}:stream:default:orders:7:0"), "{text}");
+    }
+
+    #[test]
     fn a_number_tells_its_shard() {
         let layout = Layout { prefix: "weir".into(), shards: 16 };
-        for shard in layout.all() {
+        for shard in layout.timed() {
             assert_eq!(layout.of_entry(7 * PLACES + u64::from(place(shard))), Some(shard));
         }
         assert_eq!(layout.of_entry(40), None, "another store's");

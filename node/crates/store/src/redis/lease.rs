@@ -27,7 +27,7 @@ pub use clock::BootClock;
 pub use enrol::EnrolError;
 
 pub(super) use clock::boot_clock;
-pub(super) use enrol::enrol;
+pub(super) use enrol::{LAYOUT_VERSION, enrol};
 pub(super) use script::hold;
 
 /// A lease is over here a little before it is over in the store, for clocks that run apart.
@@ -51,6 +51,8 @@ pub(super) struct Lease {
 struct Seen {
     nodes: Vec<NodeRef>,
     dead: Vec<Incarnation>,
+    highest: Incarnation,
+    not_buried: Vec<Incarnation>,
 }
 
 /// Why the lease never stands again.
@@ -115,6 +117,18 @@ impl Lease {
     /// Incarnations whose sessions are orphans, as of the last renewal; for `weir_1_due`.
     pub fn dead(&self) -> Vec<Incarnation> {
         self.seen.read().dead.clone()
+    }
+
+    /// The highest incarnation ever given, and those that are not buried, separated by spaces, as of the last renewal:
+    /// whoever is neither above nor among them never comes back. Empty before the first one.
+    pub fn not_buried(&self) -> String {
+        let seen = self.seen.read();
+        let mut text = if seen.highest > 0 { seen.highest.to_string() } else { String::new() };
+        for incarnation in &seen.not_buried {
+            text.push(' ');
+            text.push_str(&incarnation.to_string());
+        }
+        text
     }
 
     /// Why the lease is over for good, if it is; changes at most once.
@@ -204,11 +218,11 @@ impl Lease {
         let mut answers = answers.into_iter();
         let renewed = script::Renewed::from_redis_value(answers.next().unwrap_or_default());
         match renewed.map_err(RedisError::from)? {
-            script::Renewed::Stands { nodes, dead } => {
+            script::Renewed::Stands { nodes, dead, highest, not_buried } => {
                 if wait.is_some_and(|wait| !answers.next().is_some_and(|answer| wait.enough(&answer))) {
                     return Err(NotRenewed::Unconfirmed);
                 }
-                *self.seen.write() = Seen { nodes, dead };
+                *self.seen.write() = Seen { nodes, dead, highest, not_buried };
                 let until = sent + lease - lease / MARGIN_PARTS;
                 self.stands_until.store(nanos(until), Ordering::Release);
                 // Given back while the renewal was under way.

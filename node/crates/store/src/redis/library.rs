@@ -15,9 +15,13 @@ const SOURCE: &str = concat!(
     include_str!("lua/open.lua"),
     include_str!("lua/check.lua"),
     include_str!("lua/topic.lua"),
+    include_str!("lua/table.lua"),
+    include_str!("lua/partition.lua"),
+    include_str!("lua/stream.lua"),
     include_str!("lua/batch.lua"),
     include_str!("lua/due.lua"),
     include_str!("lua/rollback.lua"),
+    include_str!("lua/copy.lua"),
 );
 
 /// Applies a batch.
@@ -32,6 +36,14 @@ pub(super) const SCAN: &str = "weir_1_scan";
 pub(super) const ACCOUNT: &str = "weir_1_account";
 /// Raises the epoch of a shard after a rollback.
 pub(super) const RAISE: &str = "weir_1_raise";
+/// Begins to fill a shard with a copy.
+pub(super) const COPY_BEGIN: &str = "weir_1_copy_begin";
+/// Removes some of what an unfinished copy has left.
+pub(super) const COPY_CLEAR: &str = "weir_1_copy_clear";
+/// Takes in a page of a copy.
+pub(super) const COPY_IN: &str = "weir_1_copy_in";
+/// Ends filling a shard.
+pub(super) const COPY_END: &str = "weir_1_copy_end";
 
 /// Puts the library onto a primary, in place of another version of it. Replicas get it from there.
 pub(super) async fn load(connection: &mut Connection) -> Result<(), RedisError> {

@@ -128,7 +128,10 @@ impl Feed {
         if self.servers.is_cluster() {
             self.layout.all().map(|shard| vec![shard]).collect()
         } else {
-            vec![self.layout.all().collect()]
+            // Sessions last: who is told of one may want to know the tables.
+            let mut shards: Vec<Shard> = self.layout.all().collect();
+            shards.sort_by_key(|shard| matches!(shard, Shard::Session(_)));
+            vec![shards]
         }
     }
 
@@ -193,6 +196,16 @@ impl Feed {
         tokio::select! {
             () = reaching => Ok(()),
             _ = async { closed.wait_for(|closed| *closed).await.map(|_| ()) } => Err(ReadError::Unavailable),
+        }
+    }
+
+    /// In a cluster, where each shard has a reader: waits until those before it in [`Feed::streams`] are loaded once.
+    async fn wait_for_turn(&self, shard: Shard) {
+        let topics: Vec<usize> = self.layout.topics().map(|topic| self.layout.index(topic)).collect();
+        let are_loaded = |heard: &[Option<Heard>]| topics.iter().all(|topic| heard[*topic].is_some());
+        if self.servers.is_cluster() && matches!(shard, Shard::Session(_)) && self.rows.is_restoring() {
+            // An error says that the feed is closed, and its readers with it.
+            let _ = self.wait_until(are_loaded).await;
         }
     }
 

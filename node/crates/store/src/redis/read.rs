@@ -1,4 +1,4 @@
-//! Reading queues, and calls that ask without a batch.
+//! Reading queues and streams, and calls that ask without a batch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,10 @@ use super::level::Unconfirmed;
 use super::library;
 use super::servers::Connection;
 use crate::{Delivery, Page, Queued, ReadError, RowState, SessionKey};
+
+mod stream;
+
+pub(super) use stream::{partition, stream};
 
 /// How long what was read may take to be confirmed.
 const CONFIRM: Duration = Duration::from_secs(1);

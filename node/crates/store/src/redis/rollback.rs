@@ -147,13 +147,14 @@ fn stand(row: &ShardRow) -> (u64, u64) {
 }
 
 /// A batch of this shard is gone that was acknowledged in `known`: raises the epoch of the shard, unless another node
-/// has done so since, and with it that of all shards of the primary. Answers the shard's row.
+/// has done so since, and with it that of all shards of the primary. Answers the shard's row, and whether it was this
+/// node that raised it.
 pub(super) async fn raise(
     context: &Arc<Context>,
     connection: &mut Connection,
     shard: Shard,
     known: &ShardRow,
-) -> Result<ShardRow, RedisError> {
+) -> Result<(ShardRow, bool), RedisError> {
     let (row, is_raised) = raise_one(context, connection, shard, known).await?;
     if is_raised {
         let groups = context.servers.groups();
@@ -168,7 +169,7 @@ pub(super) async fn raise(
             raise_one(context, connection, other, &known).await?;
         }
     }
-    Ok(row)
+    Ok((row, is_raised))
 }
 
 async fn raise_one(
@@ -179,6 +180,7 @@ async fn raise_one(
 ) -> Result<(ShardRow, bool), RedisError> {
     let mut call = redis::cmd("FCALL");
     call.arg(library::RAISE).arg(1).arg(context.layout.tag(shard)).arg(known.epoch).arg(known.counter);
+    call.arg(context.servers.config().lease().as_millis() as u64);
     let (packed, raised): (Vec<u8>, u64) = call.query_async(connection).await?;
     let row = ShardRow::of(&packed).map_err(garbled)?;
     context.accounts.note(shard, row);

@@ -9,6 +9,8 @@ pub enum Shard {
     Session(u16),
     /// Topics, `t<n>`.
     Topic(u16),
+    /// Partitions of streams, `p<n>`.
+    Partition(u16),
     /// Leases of the nodes and what the store says of itself, `n`.
     Nodes,
 }
@@ -17,7 +19,8 @@ impl Shard {
     /// Every shard of a store with so many shards of each kind.
     pub fn all(shards: u16) -> impl Iterator<Item = Shard> {
         let sessions = (0..shards).map(Shard::Session);
-        sessions.chain((0..shards).map(Shard::Topic)).chain([Shard::Nodes])
+        let partitions = (0..shards).map(Shard::Partition);
+        sessions.chain((0..shards).map(Shard::Topic)).chain(partitions).chain([Shard::Nodes])
     }
 
     /// The start of every key of this shard: `{<prefix>:<shard>}`.
@@ -38,7 +41,7 @@ impl Shard {
     /// A number that tells apart the shards of one kind, to spread them over connections.
     pub(super) fn number(self) -> usize {
         match self {
-            Shard::Session(number) | Shard::Topic(number) => usize::from(number),
+            Shard::Session(number) | Shard::Topic(number) | Shard::Partition(number) => usize::from(number),
             Shard::Nodes => 0,
         }
     }
@@ -49,6 +52,7 @@ impl fmt::Display for Shard {
         match self {
             Shard::Session(number) => write!(f, "s{number}"),
             Shard::Topic(number) => write!(f, "t{number}"),
+            Shard::Partition(number) => write!(f, "p{number}"),
             Shard::Nodes => f.write_str("n"),
         }
     }
@@ -79,6 +83,6 @@ mod tests {
     fn keys_of_a_shard_share_its_tag() {
         assert_eq!(Shard::Session(3).key("weir", "timers"), "{weir:s3}:timers");
         assert_eq!(Shard::Nodes.tag("weir"), "{weir:n}");
-        assert_eq!(Shard::all(16).count(), 33);
+        assert_eq!(Shard::all(16).count(), 49);
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, pending};
 use parking_lot::Mutex;
+use redis::RedisError;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use weir_model::UnixMillis;
@@ -16,21 +17,22 @@ use weir_model::UnixMillis;
 use super::account::{Accounts, ShardRow};
 use super::due::due;
 use super::lane::{Budget, Lane};
-use super::layout::{Layout, SHARDS_MAX, session_id, topic_id};
+use super::layout::{Layout, SHARDS_MAX, partition_id, row_id, session_id, topic_id};
 use super::lease::{Ended, EnrolError, Lease, boot_clock, enrol};
 use super::mirror::Feed;
 use super::read::{self, ask, read_error};
 use super::rollback::Rollbacks;
-use super::servers::Servers;
+use super::servers::{Connection, Servers};
 use super::shard::Shard;
 use super::submit::{Gate, Room, Submit, Work};
+use super::witness::{self, Witnesses};
 use super::{ConnectError, library};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::Rules;
 use crate::{
-    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, OpenError, Page, Queued, ReadError, Refusal,
-    Restored, SessionKey, Step, Store, TopicOp,
+    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, OpenError, Page, PartitionInfo, PartitionKey,
+    Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TopicOp,
 };
 
 /// Entries that a stream of changes keeps, about: a mirror that is further behind loads everything again.
@@ -41,6 +43,9 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// Looks at the accounts between two times at which the marks of this node's last batches are kept for longer.
 const KEEP_EVERY: u64 = 3600;
+
+/// Looks at the accounts between two times at which shards are asked for what dead nodes were acknowledged.
+const WITNESS_EVERY: u64 = 3;
 
 /// How long such a mark stays after its node has gone.
 const KEPT_SECONDS: u64 = 604_800;
@@ -61,6 +66,23 @@ pub(super) struct Context {
     /// The node's mirror.
     pub feed: Arc<Feed>,
     pub rollbacks: Rollbacks,
+    pub witnesses: Witnesses,
+    /// Taken up when everything is restored.
+    pub lease: OnceLock<Arc<Lease>>,
+}
+
+impl Context {
+    /// See [`Lease::not_buried`]; empty without a lease.
+    pub fn not_buried(&self) -> String {
+        self.lease.get().map(|lease| lease.not_buried()).unwrap_or_default()
+    }
+
+    /// A read over this connection has failed.
+    fn not_read(&self, connection: &Connection, error: &RedisError) -> ReadError {
+        super::errors::Kind::of(error).count();
+        self.servers.lost(connection, error);
+        read_error(error)
+    }
 }
 
 /// The store of one node on a Redis that nodes share.
@@ -72,8 +94,6 @@ pub struct RedisStore {
     runtime: Handle,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     refresher: JoinHandle<()>,
-    /// Taken up when everything is restored.
-    lease: Arc<OnceLock<Arc<Lease>>>,
     is_restored: Mutex<bool>,
 }
 
@@ -127,6 +147,8 @@ impl RedisStore {
             accounts,
             feed,
             rollbacks: Rollbacks::default(),
+            witnesses: Witnesses::default(),
+            lease: OnceLock::new(),
         });
         context.rollbacks.start(&context);
         Ok(Arc::new(RedisStore::start(context, Room::new(config))))
@@ -145,7 +167,6 @@ impl RedisStore {
             runtime: Handle::current(),
             tasks: Mutex::new(tasks),
             refresher,
-            lease: Arc::default(),
             is_restored: Mutex::new(false),
         }
     }
@@ -159,13 +180,11 @@ impl RedisStore {
         match step {
             Step::Session { key, .. } => layout.of_session(&session_id(key)),
             Step::Topic { op: TopicOp::Delayed { entry }, realm, topic } => {
-                let by_topic = || layout.of_topic(&topic_id(realm, topic));
-                layout
-                    .of_entry(*entry)
-                    .filter(|shard| matches!(shard, Shard::Topic(_)))
-                    .unwrap_or_else(by_topic)
+                layout.of_delayed(*entry, realm, topic)
             }
             Step::Topic { realm, topic, .. } => layout.of_topic(&topic_id(realm, topic)),
+            Step::Partition { key, .. } => layout.of_partition(&partition_id(key)),
+            Step::Table { table, key, .. } => layout.of_topic(&row_id(*table, key)),
         }
     }
 
@@ -212,10 +231,10 @@ impl RedisStore {
     fn take_lease(&self) -> Result<(), ReadError> {
         let Context { servers, layout, node, feed, .. } = &*self.context;
         let (servers, layout, node, feed) = (servers.clone(), layout.clone(), node.clone(), feed.clone());
-        let kept = self.lease.clone();
+        let context = self.context.clone();
         let standing = self.runtime.spawn(async move {
             let lease = Lease::start(servers, layout, feed, node, boot_clock());
-            kept.get_or_init(|| lease.clone());
+            context.lease.get_or_init(|| lease.clone());
             lease.standing().await
         });
         match self.runtime.block_on(standing) {
@@ -270,17 +289,43 @@ impl Store for RedisStore {
             let shard = context.layout.of_session(&session_id(&key));
             let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
             let rows = read::queue(&mut connection, &context.layout, &key, after, page).await;
-            rows.map_err(|error| {
-                super::errors::Kind::of(&error).count();
-                context.servers.lost(&connection, &error);
-                read_error(&error)
-            })
+            rows.map_err(|error| context.not_read(&connection, &error))
         })
+    }
+
+    fn read_stream(
+        &self,
+        key: PartitionKey,
+        start: Start,
+        page: Page,
+    ) -> BoxFuture<'static, Result<StreamPage, ReadError>> {
+        let context = self.context.clone();
+        self.reading(async move {
+            let shard = context.layout.of_partition(&partition_id(&key));
+            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let found = read::stream(&mut connection, &context.layout, &key, start, page).await;
+            found.map_err(|error| context.not_read(&connection, &error))
+        })
+    }
+
+    fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
+        let context = self.context.clone();
+        self.reading(async move {
+            let shard = context.layout.of_partition(&partition_id(&key));
+            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let found = read::partition(&mut connection, &context.layout, &key).await;
+            found.map_err(|error| context.not_read(&connection, &error))
+        })
+    }
+
+    fn stream_name(&self, key: &PartitionKey) -> Option<String> {
+        let layout = &self.context.layout;
+        Some(super::stream_key(&layout.prefix, layout.shards, key))
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
         let context = self.context.clone();
-        let lost = self.lease.get().map(|lease| lease.dead()).unwrap_or_default();
+        let lost = self.context.lease.get().map(|lease| lease.dead()).unwrap_or_default();
         self.reading(async move { due(&context, now, max, &lost).await })
     }
 
@@ -313,8 +358,17 @@ impl Store for RedisStore {
         Some(&self.context.store_id)
     }
 
+    fn marks(&self) -> Option<String> {
+        let last = self.lanes.iter().map(|lane| lane.last.load(Ordering::Acquire));
+        Some(witness::text(self.context.node.incarnation, UnixMillis::from(SystemTime::now()), last))
+    }
+
+    fn witness(&self, marks: &str) {
+        self.context.witnesses.note(marks, self.lanes.len());
+    }
+
     fn lease_ended(&self) -> BoxFuture<'static, LeaseEnded> {
-        let lease = self.lease.get().cloned();
+        let lease = self.context.lease.get().cloned();
         async move {
             let Some(lease) = lease else { return pending().await };
             let mut ended = lease.ended();
@@ -341,15 +395,15 @@ impl Store for RedisStore {
     }
 
     fn stands(&self) -> bool {
-        self.lease.get().is_some_and(|lease| lease.stands())
+        self.context.lease.get().is_some_and(|lease| lease.stands())
     }
 
     fn nodes(&self) -> Vec<NodeRef> {
-        self.lease.get().map(|lease| lease.nodes()).unwrap_or_default()
+        self.context.lease.get().map(|lease| lease.nodes()).unwrap_or_default()
     }
 
     fn leave(&self) -> BoxFuture<'static, ()> {
-        let lease = self.lease.get().cloned();
+        let lease = self.context.lease.get().cloned();
         let leaving = self.runtime.spawn(async move {
             if let Some(lease) = lease {
                 lease.leave().await;
@@ -370,11 +424,11 @@ impl Store for RedisStore {
     fn close(&self) -> BoxFuture<'static, ()> {
         self.lanes.iter().for_each(|lane| lane.intake.close());
         let tasks = std::mem::take(&mut *self.tasks.lock());
-        let (context, lease) = (self.context.clone(), self.lease.clone());
+        let context = self.context.clone();
         self.refresher.abort();
         let closing = self.runtime.spawn(async move {
             join_all(tasks).await;
-            if let Some(lease) = lease.get() {
+            if let Some(lease) = context.lease.get() {
                 lease.close();
             }
             context.feed.close();
@@ -392,7 +446,7 @@ impl Drop for RedisStore {
     fn drop(&mut self) {
         self.lanes.iter().for_each(|lane| lane.intake.close());
         self.refresher.abort();
-        if let Some(lease) = self.lease.get() {
+        if let Some(lease) = self.context.lease.get() {
             lease.close();
         }
         self.context.feed.close();
@@ -457,6 +511,12 @@ async fn refresh(context: Arc<Context>, lanes: Vec<Arc<Lane>>) {
             let _ = look_for_last(&context, lane, rounds.is_multiple_of(KEEP_EVERY)).await;
         }
         rounds += 1;
+        if rounds.is_multiple_of(WITNESS_EVERY)
+            && let Some(lease) = context.lease.get()
+        {
+            let alive: Vec<_> = lease.nodes().iter().map(|node| node.incarnation).collect();
+            witness::look(&context, &alive, UnixMillis::from(SystemTime::now())).await;
+        }
         context.rollbacks.tell(&context);
     }
 }

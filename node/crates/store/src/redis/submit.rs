@@ -11,7 +11,9 @@ use smallvec::SmallVec;
 
 use super::lane::Lane;
 use crate::config::Config;
-use crate::{Answer, Done, Outcome, Refusal, SessionKey, SessionOp, Step, TopicOp};
+use crate::{
+    Answer, Done, Outcome, PartitionKey, PartitionOp, Refusal, SessionKey, SessionOp, Step, TableOp, TopicOp,
+};
 
 /// What one step was answered.
 pub(super) type StepAnswer = Result<SmallVec<[Outcome; 1]>, Refusal>;
@@ -51,6 +53,13 @@ impl Submit {
         drop(collected);
         done(answers.into_iter().map(|answer| answer.unwrap_or(Err(Refusal::Unknown))).collect());
     }
+}
+
+/// What the order of steps matters for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Family {
+    Session(SessionKey),
+    Partition(PartitionKey),
 }
 
 /// The steps of one submit for one shard.
@@ -105,10 +114,12 @@ impl Work {
         self.steps().map(weight).sum()
     }
 
-    pub fn families(&self) -> impl Iterator<Item = &SessionKey> {
+    /// What its order matters for: a session or a partition each.
+    pub fn families(&self) -> impl Iterator<Item = Family> {
         self.steps().filter_map(|step| match step {
-            Step::Session { key, .. } => Some(key),
-            Step::Topic { .. } => None,
+            Step::Session { key, .. } => Some(Family::Session(key.clone())),
+            Step::Partition { key, .. } => Some(Family::Partition(key.clone())),
+            _ => None,
         })
     }
 
@@ -142,7 +153,7 @@ impl Work {
         self.room = None;
         let places: Vec<usize> = self.steps.iter().map(|(place, _)| *place).collect();
         if let Some(gate) = self.opens.take() {
-            gate.note(places.iter().copied().zip(&answers));
+            gate.note(self.steps.iter().zip(&answers));
         }
         self.submit.answer(places.into_iter().zip(answers));
     }
@@ -169,12 +180,12 @@ impl Gate {
         Arc::new(Gate { missing, is_open, refused: Mutex::default(), lanes })
     }
 
-    fn note<'a>(&self, answers: impl Iterator<Item = (usize, &'a StepAnswer)>) {
+    fn note<'a>(&self, answers: impl Iterator<Item = (&'a (usize, Step), &'a StepAnswer)>) {
         let mut answered = 0;
-        for (place, answer) in answers {
+        for ((place, step), answer) in answers {
             answered += 1;
-            if let Err(refusal) = answer {
-                self.refused.lock().push((place, *refusal));
+            if let (Step::Topic { .. }, Err(refusal)) = (step, answer) {
+                self.refused.lock().push((*place, *refusal));
             }
         }
         if self.missing.fetch_sub(answered, Ordering::AcqRel) == answered {
@@ -242,20 +253,24 @@ impl Drop for Taken {
 fn ops(step: &Step) -> usize {
     match step {
         Step::Session { ops, .. } => ops.len().max(1),
-        Step::Topic { .. } => 1,
+        Step::Partition { ops, .. } => ops.len().max(1),
+        Step::Topic { .. } | Step::Table { .. } => 1,
     }
 }
 
 fn brings_copy(step: &Step) -> bool {
     match step {
         Step::Session { ops, .. } => ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_))),
-        Step::Topic { .. } => false,
+        Step::Partition { ops, .. } => ops.iter().any(|op| matches!(op, PartitionOp::Append(_))),
+        Step::Topic { .. } | Step::Table { .. } => false,
     }
 }
 
 fn brings_message(step: &Step) -> bool {
     match step {
-        Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. }),
+        Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. } | TopicOp::Settle { .. }),
+        Step::Partition { ops, .. } => ops.iter().any(|op| matches!(op, PartitionOp::Append(_))),
+        Step::Table { .. } => true,
         Step::Session { ops, .. } => {
             ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_) | SessionOp::Receive { .. }))
         }
@@ -276,6 +291,15 @@ fn weight(step: &Step) -> usize {
             _ => 0,
         },
         Step::Session { ops, .. } => ops.iter().map(of_op).sum(),
+        Step::Partition { ops, .. } => ops
+            .iter()
+            .map(|op| match op {
+                PartitionOp::Append(append) => append.message.size_bytes() + append.key.len(),
+                _ => 0,
+            })
+            .sum(),
+        Step::Table { op: TableOp::Put { value, .. }, .. } => value.len(),
+        Step::Table { .. } => 0,
     };
     bytes + STEP_BYTES
 }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
-use weir_model::{Filter, Message, Position, Qos};
+use weir_model::{Filter, Message, Position, Properties, Qos, Topic, UnixMillis};
 
-use super::{Kind, Row, layout1};
+use super::{Kind, RecordRow, Row, layout1};
 use crate::Delivery;
 
-/// The layout of rows written now. Rows of the one before are read ([`layout1`]) and written anew when
-/// they change; others are refused by name.
-pub(crate) const LAYOUT: u8 = 2;
+/// The layout of rows written now. Rows of those before are read ([`layout1`]; 2 had fewer kinds) and
+/// written anew when they change; others are refused by name.
+pub(crate) const LAYOUT: u8 = 3;
+const LAYOUT_2: u8 = 2;
 
 const RELEASED: u8 = 0;
 const INLINE: u8 = 1;
@@ -29,6 +31,8 @@ pub(crate) enum DecodeError {
     NoBody { body: u64 },
     #[error("it ends too early")]
     Short,
+    #[error("its topic is none")]
+    Topic,
     #[error("{0}")]
     Content(#[from] postcard::Error),
 }
@@ -64,8 +68,19 @@ pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
             out.push(SHARED);
             put(&(body, delivery.qos, delivery.retain, &delivery.subscription_ids, &delivery.group), out);
         }
-        Row::Delayed { realm, message } => put(&(realm, message), out),
+        Row::Delayed { realm, message, epoch } => {
+            put(&(realm, message), out);
+            // Left out by most: rows of before it was kept end here, and who does not know it does not read it.
+            epoch.iter().for_each(|epoch| put(epoch, out));
+        }
         Row::Retained { position, message } => put(&(position, message), out),
+        Row::Partition(row) => put(row, out),
+        Row::PartitionEnds(row) => put(row, out),
+        Row::Place(row) => put(row, out),
+        Row::RecordSeen(row) => put(row, out),
+        Row::Record(row) => put(row, out),
+        Row::Cell(row) => put(row, out),
+        Row::Claim(row) => put(row, out),
     }
 }
 
@@ -78,7 +93,7 @@ pub(crate) fn decode(
     let (layout, bytes) = bytes.split_first().ok_or(DecodeError::Short)?;
     let kind = *key.first().ok_or(DecodeError::Short)?;
     match *layout {
-        LAYOUT => {}
+        LAYOUT | LAYOUT_2 => {}
         layout1::LAYOUT if layout1::differs(kind) => return layout1::decode(key, bytes),
         layout1::LAYOUT => {}
         found => return Err(DecodeError::Layout { found }),
@@ -95,15 +110,60 @@ pub(crate) fn decode(
         k if k == Kind::Outbox as u8 => Row::Outbox(get(bytes)?),
         k if k == Kind::Queue as u8 => decode_queued(bytes, body)?,
         k if k == Kind::Delayed as u8 => {
-            let (realm, message) = get(bytes)?;
-            Row::Delayed { realm, message }
+            let ((realm, message), rest) = postcard::take_from_bytes(bytes)?;
+            let epoch = if rest.is_empty() { None } else { Some(get(rest)?) };
+            Row::Delayed { realm, message, epoch }
         }
         k if k == Kind::Retained as u8 => {
             let (position, message): (Position, Arc<Message>) = get(bytes)?;
             Row::Retained { position, message }
         }
+        k if k == Kind::Partition as u8 => Row::Partition(get(bytes)?),
+        k if k == Kind::PartitionEnds as u8 => Row::PartitionEnds(get(bytes)?),
+        k if k == Kind::Place as u8 => Row::Place(get(bytes)?),
+        k if k == Kind::RecordSeen as u8 => Row::RecordSeen(get(bytes)?),
+        k if k == Kind::Record as u8 => Row::Record(get(bytes)?),
+        k if k == Kind::Cell as u8 => Row::Cell(get(bytes)?),
+        k if k == Kind::Claim as u8 => Row::Claim(get(bytes)?),
         kind => return Err(DecodeError::Kind { kind }),
     })
+}
+
+/// A record's row without what it is read into: the same bytes as [`RecordRow`].
+#[derive(Deserialize)]
+struct Borrowed<'a> {
+    position: Position,
+    key: &'a [u8],
+    #[serde(borrow)]
+    message: BorrowedMessage<'a>,
+}
+
+#[derive(Deserialize)]
+struct BorrowedMessage<'a> {
+    topic: &'a str,
+    payload: &'a [u8],
+    qos: Qos,
+    retain: bool,
+    expires_at: Option<UnixMillis>,
+    properties: Option<Box<Properties>>,
+}
+
+/// Reads a record back. Those that follow one another mostly have the same topic: it is shared with the one before.
+pub(crate) fn decode_record(bytes: &[u8], topic: &mut Option<Topic>) -> Result<RecordRow, DecodeError> {
+    let (layout, bytes) = bytes.split_first().ok_or(DecodeError::Short)?;
+    if *layout != LAYOUT {
+        return Err(DecodeError::Layout { found: *layout });
+    }
+    let Borrowed { position, key, message } = get(bytes)?;
+    let known = match topic.take().filter(|known| known.as_str() == message.topic) {
+        Some(known) => known,
+        None => Topic::new(message.topic).map_err(|_| DecodeError::Topic)?,
+    };
+    *topic = Some(known.clone());
+    let BorrowedMessage { payload, qos, retain, expires_at, properties, .. } = message;
+    let payload = Bytes::copy_from_slice(payload);
+    let message = Arc::new(Message { topic: known, payload, qos, retain, expires_at, properties });
+    Ok(RecordRow { position, key: Bytes::copy_from_slice(key), message })
 }
 
 fn decode_queued(
@@ -158,9 +218,6 @@ pub(super) fn get<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeEr
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use weir_model::Topic;
-
     use super::*;
     use crate::row::number_key;
 
@@ -188,6 +245,29 @@ mod tests {
             encode(&row, &mut bytes);
             let read = decode(&key, &bytes, &mut |n| (n == 9).then(|| message.clone()));
             assert_eq!(read.unwrap(), row);
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_the_same_both_ways() {
+        let properties = Properties { user: vec![("a".into(), "b".into())], ..Properties::default() };
+        let mut topic = None;
+        for (name, properties) in [("a/b", None), ("a/b", Some(Box::new(properties))), ("c", None)] {
+            let message = Arc::new(Message {
+                topic: Topic::new(name).unwrap(),
+                payload: Bytes::from_static(b"payload"),
+                qos: Qos::ExactlyOnce,
+                retain: true,
+                expires_at: Some(UnixMillis(5)),
+                properties,
+            });
+            let position = Position { epoch: 1, ms: 2, seq: 3 };
+            let row = RecordRow { position, key: Bytes::from_static(b"key"), message };
+            let mut bytes = Vec::new();
+            encode(&Row::Record(row.clone()), &mut bytes);
+            assert_eq!(decode_record(&bytes, &mut topic).unwrap(), row);
+            let key = number_key(Kind::Record, 1, 2);
+            assert_eq!(decode(&key, &bytes, &mut |_| None).unwrap(), Row::Record(row));
         }
     }
 }

@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use weir_model::{Filter, MessageId, Position, UnixMillis};
 
+use super::cell::Cell;
 use super::queue::{Queue, Slot};
 use super::session::{Family, Owed, Session};
 use super::{Rules, State, Window};
 use crate::account::Account;
 use crate::row::{Ends, Key, Kind, Row, SessionRow, numbers_of, retained_of, session_of, text_of};
 use crate::{Restored, SessionKey, SessionKind};
+
+mod stream;
+
+use stream::Partitions;
 
 /// Takes rows one by one and builds the state from them.
 pub(crate) struct Loader {
@@ -18,6 +23,7 @@ pub(crate) struct Loader {
     seen: HashMap<u64, Vec<(u64, MessageId)>>,
     delay_seen: Vec<(u64, MessageId)>,
     bodies_found: Vec<u64>,
+    partitions: Partitions,
     garbage: Vec<Key>,
 }
 
@@ -29,6 +35,7 @@ impl Loader {
             seen: HashMap::new(),
             delay_seen: Vec::new(),
             bodies_found: Vec::new(),
+            partitions: Partitions::default(),
             garbage: Vec::new(),
         }
     }
@@ -56,6 +63,7 @@ impl Loader {
                 self.garbage.push(crate::row::id_key(Kind::Body, body));
             }
         }
+        self.partitions.finish(&mut self.state);
         let ms = self.state.position.ms.max(now.0);
         self.state.position = Position { epoch: self.state.meta.epoch, ms, seq: 0 };
         for key in self.by_generation.into_values() {
@@ -113,8 +121,30 @@ impl Loader {
                 self.state.note_retained(key, Some(message));
                 self.state.position.ms = self.state.position.ms.max(position.ms);
             }
+            Row::Partition(_)
+            | Row::PartitionEnds(_)
+            | Row::Place(_)
+            | Row::RecordSeen(_)
+            | Row::Record(_) => self.add_of_partition(key, row)?,
+            Row::Cell(row) => {
+                let cell = Cell { entry: numbers_of(key)?.0, version: row.version };
+                self.state.cells.insert((row.table, row.key.clone()), cell);
+            }
+            Row::Claim(row) => self.state.restore_claim(numbers_of(key)?.0, row),
         }
         Some(())
+    }
+
+    fn add_of_partition(&mut self, key: &Key, row: &Row) -> Option<()> {
+        let partitions = &mut self.partitions;
+        match row {
+            Row::Partition(row) => partitions.add(key, row),
+            Row::PartitionEnds(ends) => partitions.add_ends(key, ends),
+            Row::Place(row) => partitions.add_place(key, row),
+            Row::RecordSeen(row) => partitions.add_seen(key, row, self.state.rules.dedup_ids_max),
+            Row::Record(row) => partitions.add_record(key, row, self.state.seed, &mut self.garbage),
+            _ => None,
+        }
     }
 
     fn add_session(&mut self, key: SessionKey, row: SessionRow) {
@@ -169,6 +199,7 @@ impl State {
     pub fn carry_over(&mut self, old: State, answered: Account) {
         let Account { queued_messages, queued_bytes, .. } = self.account;
         let Account { delayed_messages, delayed_bytes, retained_messages, retained_bytes, .. } = self.account;
+        let Account { stream_records, stream_bytes, idempotency_keys, .. } = self.account;
         self.account = Account {
             queued_messages,
             queued_bytes,
@@ -176,6 +207,9 @@ impl State {
             delayed_bytes,
             retained_messages,
             retained_bytes,
+            stream_records,
+            stream_bytes,
+            idempotency_keys,
             ..answered
         };
         self.counter = self.counter.max(old.counter);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use weir_model::{Message, MessageId, Topic, UnixMillis};
 
-use super::{Batch, Effects, RetainedChange, State};
+use super::{Batch, Effects, RetainedChange, Scoped, State};
 use crate::row::{Key, Kind, Row, Seen, id_key, number_key, retained_key};
 use crate::{Outcome, Refusal, TopicOp};
 
@@ -31,6 +31,14 @@ impl State {
                     out.delete(number_key(Kind::Delayed, due.0, entry));
                 }
                 Ok(Outcome::Done)
+            }
+            TopicOp::Claim { key, id, until } => {
+                let scoped = Scoped { realm: &realm, topic: &topic, key: &key };
+                self.claim(&scoped, id, until, batch, out)
+            }
+            TopicOp::Settle { key, id } => {
+                let scoped = Scoped { realm: &realm, topic: &topic, key: &key };
+                Ok(self.settle_claim(&scoped, id, out))
             }
         }
     }
@@ -114,13 +122,13 @@ impl State {
         }
         let entry = self.next_number();
         self.note_delayed(due, entry, &message);
-        out.fresh(number_key(Kind::Delayed, due.0, entry), Row::Delayed { realm, message });
+        out.fresh(number_key(Kind::Delayed, due.0, entry), Row::Delayed { realm, message, epoch: None });
         Ok(Outcome::Done)
     }
 
     /// The id under which a delayed message is published, at every try.
-    pub fn outbox_id(&self, entry: u64) -> MessageId {
-        MessageId::outbox(self.meta.epoch, entry)
+    pub fn outbox_id(&self, epoch: Option<u64>, entry: u64) -> MessageId {
+        MessageId::outbox(epoch.unwrap_or(self.meta.epoch), entry)
     }
 }
 

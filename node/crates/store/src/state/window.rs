@@ -19,8 +19,14 @@ pub(crate) struct Window {
 
 impl Window {
     pub fn contains(&self, id: &MessageId) -> bool {
-        let hash = self.hasher.hash_one(id);
-        self.counts.find(hash, |count| self.ids[(count - self.forgotten) as usize] == *id).is_some()
+        self.index_of(id).is_some()
+    }
+
+    /// How many ids that are here came before this one.
+    pub fn index_of(&self, id: &MessageId) -> Option<usize> {
+        let index = |count: u64| (count - self.forgotten) as usize;
+        let found = self.counts.find(self.hasher.hash_one(id), |count| self.ids[index(*count)] == *id);
+        found.map(|count| index(*count))
     }
 
     /// Puts in an id that is not here yet and returns its count: it lies at `count % capacity`.

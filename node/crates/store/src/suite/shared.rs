@@ -10,9 +10,11 @@ use super::*;
 use crate::{Incarnation, NodeRef, OutboxEntry, SessionChange};
 
 mod lost;
+mod streams;
 mod timers;
 
 pub use lost::*;
+pub use streams::*;
 pub use timers::*;
 
 /// Lets a node join the store that the nodes before have joined.
@@ -83,7 +85,7 @@ fn catch_up(store: &dyn Store) {
 }
 
 /// Asks again and again until it is so.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(super) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use weir_model::Position;
 use weir_store::suite::{
-    Heard, ask, client, delay, detach, due, enqueue, enqueue_with, group, message, open, owner, restore,
-    resuming, retain, rows, step, will,
+    Heard, acquire, ask, claim, client, delay, detach, due, enqueue, enqueue_with, group, info, keyed, made,
+    message, open, owner, partition, put_row, record, records, restore, resuming, retain, rows, step,
+    stream_step, will,
 };
 use weir_store::{
-    Config, Due, Fence, Open, OpenError, OutboxEntry, Queued, Recovery, Restored, SessionKey, SessionOp,
+    Append, Attempt, Config, Due, Fence, Mark, Open, OpenError, OutboxEntry, PartitionInfo, PartitionKey,
+    PartitionOp, Progress, Queued, Record, Recovery, Restored, Retention, SessionKey, SessionOp, Start,
     Store, SubscriptionOptions, suite,
 };
 
@@ -21,23 +23,38 @@ pub struct Contents {
     queues: Vec<(SessionKey, Vec<Queued>)>,
     retained: Vec<(String, Position, Option<Bytes>)>,
     due: Vec<Due>,
-    /// Messages and bytes queued, delayed, retained.
-    held: [(u64, u64); 3],
+    /// Without owners: after a restart there are none.
+    partitions: Vec<(PartitionInfo, Vec<Record>)>,
+    tables: Vec<(String, u64, Option<Bytes>)>,
+    /// Messages and bytes queued, delayed, retained, in streams; idempotency keys.
+    held: [(u64, u64); 5],
 }
 
 pub fn contents(store: &dyn Store) -> Contents {
     let (heard, sessions): (Arc<Heard>, _) = restore(store);
     let queues = sessions.iter().map(|session| (session.key.clone(), rows(store, &session.key))).collect();
     let retained = heard.0.lock().unwrap().clone();
+    let partitions = STREAMS.iter().filter_map(|name| {
+        let mut found = info(store, &partition(name))?;
+        found.groups.iter_mut().for_each(|place| place.owner = None);
+        Some((found, records(store, &partition(name), Start::Earliest)))
+    });
+    let partitions = partitions.collect();
     let account = store.account();
     assert!(account.is_balanced(), "{account:?}");
     let held = [
         (account.queued_messages, account.queued_bytes),
         (account.delayed_messages, account.delayed_bytes),
         (account.retained_messages, account.retained_bytes),
+        (account.stream_records, account.stream_bytes),
+        (account.idempotency_keys, 0),
     ];
-    Contents { sessions, queues, retained, due: due(store, u64::MAX), held }
+    let (due, tables) = (due(store, u64::MAX), heard.table_rows());
+    Contents { sessions, queues, retained, due, partitions, tables, held }
 }
+
+/// The streams that a store is asked for.
+const STREAMS: [&str; 2] = ["kept", "dropped"];
 
 pub fn config(log_bytes_max: u64) -> Config {
     Config { log_bytes_max, ..suite::config("embedded") }
@@ -59,16 +76,19 @@ pub struct Story {
     a: Fence,
     b: Fence,
     owed: Option<OutboxEntry>,
+    of_group: u64,
 }
 
 impl Story {
-    pub const CHAPTERS: usize = 14;
+    pub const CHAPTERS: usize = 22;
+    /// Makes a partition and appends to it.
+    pub const FIRST_RECORDS: usize = 14;
 
     pub fn begin(store: &dyn Store) -> Story {
         let of_a = Open { owner: Some(owner(Some("u"))), will: Some(will("will of a", 5)), ..resuming() };
         let a = open(store, &client("a"), of_a).fence;
         let b = open(store, &client("b"), Open { will: Some(will("will of b", 0)), ..resuming() }).fence;
-        Story { a, b, owed: None }
+        Story { a, b, owed: None, of_group: 0 }
     }
 
     /// Tells one chapter: one group commit.
@@ -98,10 +118,52 @@ impl Story {
             11 => op(&b, SessionOp::End { generation: of_b.generation, fence: None }),
             12 => drop(retain(store, "kept", Some("newer"))),
             13 => op(&a, SessionOp::Detach { fence: of_a, detach: detach(9, 2, Some(900), Some(500)) }),
+            14..20 => self.stream(store, chapter),
+            20 => drop(put_row(store, "row", "value")),
+            21 => drop(claim(store, "t", "key", 9)),
             _ => unreachable!("the story has {} chapters", Story::CHAPTERS),
         }
         let (_, found) = restore(store);
         self.owed = found.iter().flat_map(|session| session.outbox.first().cloned()).next();
+    }
+
+    /// A partition that is compacted and bounded, a group in it, and another partition that is dropped.
+    fn stream(&mut self, store: &dyn Store, chapter: usize) {
+        let key = partition("kept");
+        let known = |count: u64, text: &str| {
+            let id = weir_model::MessageId::received(5, 5, count);
+            PartitionOp::Append(Append { id: Some(id), key: Bytes::new(), message: message(text, 10) })
+        };
+        let retention = Retention { records_max: 5, is_compacted: true, ..Retention::default() };
+        let at = |number| Mark { number, ..Mark::default() };
+        match chapter {
+            14 => {
+                let configure = PartitionOp::Configure { retention };
+                let ops = [configure, keyed("k", "1"), keyed("l", "2"), keyed("k", "3"), known(1, "4")];
+                assert!(ask(store, vec![stream_step(&key, ops)])[0].is_ok());
+            }
+            15 => {
+                let ops = [record("5"), record("6"), keyed("k", "7"), record("8"), known(2, "9")];
+                assert!(ask(store, vec![stream_step(&key, ops)])[0].is_ok());
+            }
+            16 => self.of_group = acquire(store, &key, Start::Earliest).0,
+            17 => {
+                let retry_at = Some(weir_model::UnixMillis(7));
+                let attempts = vec![Attempt { at: at(7), deliveries: 2, retry_at }];
+                let progress = Progress { low: at(5), done: vec![(at(8), at(9))], attempts };
+                let commit = PartitionOp::Commit { group: "g".into(), fence: self.of_group, progress };
+                assert!(ask(store, vec![stream_step(&key, [commit])])[0].is_ok());
+            }
+            18 => {
+                let dropped = made(store, "dropped", Retention::default());
+                assert!(ask(store, vec![stream_step(&dropped, [known(1, "x"), record("y")])])[0].is_ok());
+                acquire(store, &dropped, Start::Earliest);
+            }
+            _ => {
+                let dropped: PartitionKey = partition("dropped");
+                assert!(ask(store, vec![stream_step(&dropped, [PartitionOp::Drop])])[0].is_ok());
+            }
+        }
     }
 
     /// One message in the queues of many: stored once.

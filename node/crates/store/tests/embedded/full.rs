@@ -146,7 +146,7 @@ fn a_full_file_system_is_refused_above_the_reserve_and_heals() {
 }
 
 /// What the files below a directory take.
-fn taken_bytes(dir: &Path) -> u64 {
+pub fn taken_bytes(dir: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
     // A file may go between its listing and this question.
     let sizes = entries.flatten().map(|entry| match entry.metadata() {

@@ -4,8 +4,11 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use weir_store::suite::{ask, client, enqueue, message, open, resuming, step, texts};
-use weir_store::{Config, Outcome, SessionOp, fault};
+use weir_store::suite::{
+    acquire, append, ask, ask_stream, client, enqueue, info, made, message, open, partition, record,
+    resuming, step, texts, told_from,
+};
+use weir_store::{Config, Mark, Outcome, PartitionOp, Progress, Retention, SessionOp, Start, Store, fault};
 
 use crate::disk::{config, try_open};
 
@@ -22,6 +25,7 @@ fn the_child_of_the_kill_test() {
     let dir = Path::new(&dir);
     let mut notes = std::fs::File::options().append(true).create(true).open(dir.join("notes")).unwrap();
     let (store, _) = try_open(&small_log(), &dir.join("data")).unwrap();
+    let mut streaming = Streaming::begin(&*store);
     let key = client("a");
     let opened = open(&*store, &key, resuming());
     let fence = opened.fence;
@@ -37,7 +41,54 @@ fn the_child_of_the_kill_test() {
             assert!(ask(&*store, vec![step(&key, [SessionOp::Ack { fence, number }])])[0].is_ok());
             writeln!(notes, "acked {number}").unwrap();
         }
+        streaming.go_on(&*store, &mut notes);
     }
+}
+
+/// Records that a partition keeps in this test.
+const KEPT: u64 = 20;
+
+/// A partition that is appended to, and a group that follows.
+struct Streaming {
+    fence: u64,
+    tail: u64,
+}
+
+impl Streaming {
+    fn begin(store: &dyn Store) -> Streaming {
+        let key = made(store, "s", Retention { records_max: KEPT, ..Retention::default() });
+        let (fence, _) = acquire(store, &key, Start::Earliest);
+        Streaming { fence, tail: info(store, &key).unwrap().ends.tail.number }
+    }
+
+    fn go_on(&mut self, store: &dyn Store, notes: &mut std::fs::File) {
+        let key = partition("s");
+        self.tail += 1;
+        let mark = append(store, &key, record(&self.tail.to_string()));
+        assert_eq!(mark.number, self.tail, "numbers are dense");
+        writeln!(notes, "appended {}", self.tail).unwrap();
+        let progress = Progress { low: mark, ..Progress::default() };
+        let commit = PartitionOp::Commit { group: "g".into(), fence: self.fence, progress };
+        assert_eq!(ask_stream(store, &key, commit), Ok(Outcome::Done));
+        writeln!(notes, "committed {}", self.tail).unwrap();
+    }
+}
+
+/// The newest records are there, in order, and the group has come as far as it was answered.
+fn check_stream(store: &dyn Store, appended: &[u64], committed: &[u64], case: &str) {
+    let Some(found) = info(store, &partition("s")) else {
+        assert!(appended.is_empty(), "{case}: the partition is lost");
+        return;
+    };
+    let tail = found.ends.tail.number;
+    let last = appended.last().copied().unwrap_or_default();
+    assert!(tail == last || tail == last + 1, "{case}: {tail} after {last}");
+    let texts: Vec<String> = (tail.saturating_sub(KEPT) + 1..=tail).map(|n| n.to_string()).collect();
+    assert_eq!(told_from(store, &partition("s"), Start::Earliest), texts, "{case}");
+    assert_eq!((found.ends.records, found.ends.trimmed.number), (tail.min(KEPT), tail.saturating_sub(KEPT)));
+    let low = found.groups.first().map_or(Mark::default(), |place| place.progress.low).number;
+    let committed = committed.last().copied().unwrap_or_default();
+    assert!(low == committed || low == committed + 1, "{case}: {low} after {committed}");
 }
 
 #[test]
@@ -80,4 +131,5 @@ fn check(dir: &Path, case: &str) {
         assert!(!acked.contains(number), "{case}: {number} is back");
     }
     assert!(rows.is_sorted_by_key(|(number, _)| *number), "{case}: order");
+    check_stream(&*store, &noted("appended "), &noted("committed "), case);
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 use weir_model::{Message, MessageId, UnixMillis};
-use weir_store::suite::{ask_one, client, open, owner, restore, resuming, will};
-use weir_store::{Open, Owner, Refusal, SessionKey, SessionOp, Will};
+use weir_store::suite::{
+    append, ask_one, client, info, made, open, owner, partition, record, restore, resuming, told_from, will,
+};
+use weir_store::{Open, Owner, Refusal, Retention, SessionKey, SessionOp, Start, Will};
 
 use crate::disk::{config, open_at, segments};
 
@@ -47,7 +49,11 @@ struct Meta {
 }
 
 fn row(value: &impl Serialize) -> Vec<u8> {
-    [vec![1], postcard::to_stdvec(value).unwrap()].concat()
+    row_of(1, value)
+}
+
+fn row_of(layout: u8, value: &impl Serialize) -> Vec<u8> {
+    [vec![layout], postcard::to_stdvec(value).unwrap()].concat()
 }
 
 fn session_key(name: &str) -> Vec<u8> {
@@ -55,7 +61,7 @@ fn session_key(name: &str) -> Vec<u8> {
 }
 
 /// One record with these rows, each under a key that never had one.
-fn record(salt: u32, sequence: u64, rows: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn log_record(salt: u32, sequence: u64, rows: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut body = Vec::new();
     for (key, value) in rows {
         body.push(0);
@@ -76,17 +82,17 @@ fn record(salt: u32, sequence: u64, rows: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     [header, body].concat()
 }
 
-/// A new store whose only segment is one of layout 1 with these rows.
-fn written_before(dir: &Path, rows: &[(Vec<u8>, Vec<u8>)]) {
+/// A new store whose only segment is one of an older layout with these rows.
+fn written_before(dir: &Path, layout: u8, rows: &[(Vec<u8>, Vec<u8>)]) {
     drop(open_at(&config(u64::MAX), dir));
     let segment = segments(dir).remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
     assert_eq!(bytes.len(), 24, "nothing but the header");
-    bytes[7] = 1;
+    bytes[7] = layout;
     let crc = crc32fast::hash(&bytes[..20]);
     bytes[20..24].copy_from_slice(&crc.to_le_bytes());
     let salt = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
-    bytes.extend(record(salt, 1, rows));
+    bytes.extend(log_record(salt, 1, rows));
     std::fs::write(&segment, bytes).unwrap();
 }
 
@@ -112,7 +118,7 @@ fn a_store_of_the_layout_before_is_read_and_goes_on_in_this_one() {
             (session_key("named"), row(&session)),
             ([&[10][..], &3u64.to_be_bytes()].concat(), row(&owed)),
         ];
-        written_before(dir.path(), &rows);
+        written_before(dir.path(), 1, &rows);
         let store = open_at(&config, dir.path());
         let (_, found) = restore(&*store);
         assert_eq!(found.iter().map(|r| &r.key).collect::<Vec<_>>(), [&named, &owing]);
@@ -130,5 +136,50 @@ fn a_store_of_the_layout_before_is_read_and_goes_on_in_this_one() {
         let store = open_at(&config, dir.path());
         let kept: Option<std::sync::Arc<Owner>> = restore(&*store).1[0].owner.clone();
         assert_eq!(kept, Some(owner(Some("u"))));
+    }
+}
+
+/// A session's row in layout 2, which is as it is now.
+#[derive(Serialize)]
+struct SessionNow {
+    generation: u64,
+    fence: u64,
+    owner: Option<std::sync::Arc<Owner>>,
+    persistent: bool,
+    expiry_seconds: u32,
+    will: Option<Will>,
+    detached: Option<Detached>,
+}
+
+#[test]
+fn a_store_from_before_there_were_streams_is_read_and_takes_them() {
+    for log_bytes_max in [u64::MAX, 1] {
+        let (dir, config) = (tempfile::tempdir().unwrap(), config(log_bytes_max));
+        let session = SessionNow {
+            generation: 1,
+            fence: 2,
+            owner: Some(owner(Some("u"))),
+            persistent: true,
+            expiry_seconds: 60,
+            will: Some(will("kept", 9)),
+            detached: Some(Detached { at: UnixMillis(7), sent: 0, expires_at: None, will_at: None }),
+        };
+        let rows = [
+            (vec![2], row_of(2, &Meta { epoch: 5, reserved: 4096, group_base: 0 })),
+            (session_key("named"), row_of(2, &session)),
+        ];
+        written_before(dir.path(), 2, &rows);
+        for round in 1..=2 {
+            let store = open_at(&config, dir.path());
+            let (_, found) = restore(&*store);
+            assert_eq!((found.len(), &found[0].key, found[0].has_will), (1, &client("named"), true));
+            assert_eq!(found[0].owner, Some(owner(Some("u"))));
+            let key = made(&*store, "s", Retention::default());
+            let mark = append(&*store, &key, record("a"));
+            assert_eq!((mark.number, mark.position.epoch), (round, 5));
+        }
+        let store = open_at(&config, dir.path());
+        assert_eq!(told_from(&*store, &partition("s"), Start::Earliest), ["a", "a"]);
+        assert_eq!(info(&*store, &partition("s")).unwrap().ends.records, 2);
     }
 }

@@ -9,4 +9,5 @@ mod layout;
 mod limits;
 mod reopen;
 mod same;
+mod streams;
 mod torn;

@@ -16,6 +16,8 @@ use weir_store::{
 
 use crate::disk::open_at;
 
+mod streaming;
+
 #[derive(Debug, Clone)]
 enum Act {
     Open { who: usize, clean: bool, persistent: bool, will: bool, user: bool },
@@ -32,6 +34,7 @@ enum Act {
     FireWill { who: usize },
     End { who: usize },
     Retain { topic: usize, set: bool },
+    Stream(streaming::Act),
     Reopen,
 }
 
@@ -58,6 +61,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => who.clone().prop_map(|who| Act::FireWill { who }),
         1 => who.prop_map(|who| Act::End { who }),
         2 => (0..3usize, any::<bool>()).prop_map(|(topic, set)| Act::Retain { topic, set }),
+        12 => streaming::act().prop_map(Act::Stream),
         2 => Just(Act::Reopen),
     ]
 }
@@ -66,6 +70,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct Side {
     store: Option<Arc<dyn Store>>,
     fences: [Fence; CLIENTS],
+    streaming: streaming::Side,
 }
 
 fn name(who: usize) -> SessionKey {
@@ -74,14 +79,19 @@ fn name(who: usize) -> SessionKey {
 
 impl Side {
     fn new(store: Arc<dyn Store>) -> Side {
-        Side { store: Some(store), fences: [Fence { generation: 0, fence: 0 }; CLIENTS] }
+        let fences = [Fence { generation: 0, fence: 0 }; CLIENTS];
+        Side { store: Some(store), fences, streaming: streaming::Side::default() }
     }
 
     /// Carries an act out; what was answered, without the numbers each store chooses for itself.
     fn act(&mut self, act: &Act, turn: usize) -> String {
         let store = self.store.clone().expect("a store between reopenings");
         match act {
-            Act::Reopen => String::new(),
+            Act::Stream(act) => self.streaming.act(&*store, act, turn),
+            Act::Reopen => {
+                self.streaming.release_all(&*store);
+                String::new()
+            }
             Act::Retain { topic, set } => {
                 let text = format!("v{turn}");
                 retain(&*store, &format!("r{topic}"), set.then_some(text.as_str()));
@@ -192,6 +202,7 @@ impl Side {
         assert!(account.is_balanced(), "{account:?}");
         let Account { queued_messages, queued_bytes, retained_messages, retained_bytes, .. } = account;
         seen += &format!("{queued_messages} {queued_bytes} {retained_messages} {retained_bytes}\n");
+        seen += &streaming::look(store);
         for due in due(store, u64::MAX) {
             seen += &match due {
                 Due::Will { key, .. } => format!("will {key:?}\n"),

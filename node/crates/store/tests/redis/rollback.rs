@@ -105,13 +105,13 @@ fn file(redis: &Redis) -> PathBuf {
     files.find(|path| path.to_string_lossy().ends_with(".incr.aof")).expect("the file that grows")
 }
 
-fn size(redis: &Redis) -> u64 {
+pub fn size(redis: &Redis) -> u64 {
     std::fs::metadata(file(redis)).expect("a file").len()
 }
 
 /// The server forgets what was written after its file was of this size. Of a command that is cut in two, it leaves out
 /// the half that is there.
-fn go_back(redis: &mut Redis, size: u64) {
+pub fn go_back(redis: &mut Redis, size: u64) {
     redis.kill9();
     let file = std::fs::OpenOptions::new().write(true).open(file(redis)).expect("a file");
     file.set_len(size).expect("cut");
@@ -250,4 +250,33 @@ fn retained_messages_come_back_unless_somebody_has_retained_something_newer() {
         (text("x").as_deref() == Some("second") && text("y").as_deref() == Some("newer")).then_some(())
     });
     assert_eq!(heard.retained.lock().len(), 2);
+}
+
+#[test]
+fn what_a_dead_node_was_acknowledged_is_missed_by_who_has_heard_of_it() {
+    let mut scene = Scene::start(|_| {});
+    let (other, _) = node(&scene.config, &scene.redis, "two");
+    scene.put_some("before");
+    let size = size(&scene.redis);
+    let put = |name: &str| {
+        for turn in 0..SOME {
+            scene.put(&*other, &format!("{name}{turn}")).expect("acknowledged");
+        }
+    };
+    put("lost");
+    let marks = other.marks().expect("a shared store has marks");
+    suite::wait(other.leave());
+    suite::wait(other.close());
+    go_back(&mut scene.redis, size);
+    scene.store.witness("nonsense");
+    scene.store.witness(&marks);
+    let report = scene.wait_for_report();
+    assert!(report.lost_batches > 0, "{report:?}");
+    assert_eq!(scene.texts(), all(&["before"]));
+    // Told once: the shard is taken to know by now.
+    scene.heard.shards.lock().clear();
+    scene.store.witness(&marks);
+    scene.put_some("after");
+    assert_eq!(scene.texts(), all(&["before", "after"]));
+    assert!(scene.heard.shards.lock().iter().all(|shard| shard.lost_batches == 0));
 }

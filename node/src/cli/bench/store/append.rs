@@ -43,6 +43,29 @@ pub fn run(url: &str, args: &StoreArgs, directory: &Path) -> anyhow::Result<Meas
 }
 
 async fn measure(url: &str, args: &StoreArgs, directory: &Path) -> anyhow::Result<Measured> {
+    let store = open_store(url, directory).await?;
+    let queue = Arc::new(open(&*store).await?);
+    let begun = Instant::now();
+    let done = append(&store, &queue, args, begun + Duration::from_secs_f64(args.duration)).await?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let (end, level) = (SessionOp::End { generation: queue.generation, fence: None }, store.level());
+    let ended = submit(&*store, vec![queue.step(end)]).await;
+    store.leave().await;
+    store.close().await;
+    for outcome in ended? {
+        outcome.context("the queue cannot be removed")?;
+    }
+    Ok(Measured {
+        records_per_second: done.appended as f64 / seconds,
+        level,
+        refused: done.refused,
+        records_per_cpu_second: None,
+        bare: None,
+    })
+}
+
+/// The store, ready to be submitted to, with queues that have no bounds.
+pub async fn open_store(url: &str, directory: &Path) -> anyhow::Result<Arc<dyn Store>> {
     let mut config = Config::default();
     config.store.url = url.to_owned();
     config.store.queue_messages_max = NO_LIMIT;
@@ -56,18 +79,7 @@ async fn measure(url: &str, args: &StoreArgs, directory: &Path) -> anyhow::Resul
     let store = opened?.store;
     let restored = Arc::clone(&store);
     tokio::task::spawn_blocking(move || restored.restore(Arc::new(Deaf), &mut |_| ())).await??;
-    let queue = Arc::new(open(&*store).await?);
-    let begun = Instant::now();
-    let done = append(&store, &queue, args, begun + Duration::from_secs_f64(args.duration)).await?;
-    let seconds = begun.elapsed().as_secs_f64();
-    let (end, level) = (SessionOp::End { generation: queue.generation, fence: None }, store.level());
-    let ended = submit(&*store, vec![queue.step(end)]).await;
-    store.leave().await;
-    store.close().await;
-    for outcome in ended? {
-        outcome.context("the queue cannot be removed")?;
-    }
-    Ok(Measured { records_per_second: done.appended as f64 / seconds, level, refused: done.refused })
+    Ok(store)
 }
 
 /// A new session that is never opened again.
@@ -155,14 +167,14 @@ impl Done {
     }
 }
 
-async fn submit(store: &dyn Store, steps: Vec<Step>) -> anyhow::Result<Answer> {
+pub async fn submit(store: &dyn Store, steps: Vec<Step>) -> anyhow::Result<Answer> {
     let (answer, answered) = oneshot::channel();
     // Whoever asked is gone only when the program ends.
     store.submit(steps, Box::new(move |given| drop(answer.send(given))));
     answered.await.context("the store gave no answer")
 }
 
-fn topic() -> Topic {
+pub fn topic() -> Topic {
     match Topic::new("bench/store") {
         Ok(topic) => topic,
         Err(_) => unreachable!("a literal topic without wildcards is valid"),

@@ -9,6 +9,7 @@ use weir_model::Reason;
 use weir_store::{Open, Outcome, QueueEnds, Refusal, SessionKey, SessionKind, SessionOp, Step};
 
 use super::State;
+use crate::admin::EventKind;
 use crate::ledger::Loss;
 use crate::outbox::Bell;
 use crate::realm::Realm;
@@ -134,6 +135,10 @@ impl State {
         session.set_will_at_once(at_once);
         self.wheel.watch(&session, request.connection);
         self.watch_expiry(&session);
+        self.broker.admin().events.tell(|| EventKind::Connected {
+            realm: session.key.realm.clone(),
+            client_id: session.key.name.clone(),
+        });
         if let Some(entry) = opened.as_ref().and_then(|opened| opened.fired.clone()) {
             self.broker.publish_owed(session.key.clone(), entry);
         }

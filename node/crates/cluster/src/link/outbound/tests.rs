@@ -6,7 +6,8 @@ use super::super::inbound::{Arrived, Inbound};
 use super::super::wire::take_frame;
 use super::*;
 
-const LIMITS: Limits = Limits { frames_bytes_max: 1 << 20, held_bytes_max: 1 << 20 };
+const LIMITS: Limits =
+    Limits { frames_bytes_max: 1 << 20, frames_bytes_high: 1 << 19, held_bytes_max: 1 << 20 };
 
 /// A run that a reader can find the end of: its length, its number, filling.
 fn run(number: u32, bytes: usize) -> Vec<u8> {
@@ -124,7 +125,7 @@ fn what_is_not_confirmed_is_sent_again_and_dropped_where_it_was_taken() {
 
 #[test]
 fn a_full_stream_drops_the_oldest_qos0_and_refuses_what_must_arrive() {
-    let limits = Limits { frames_bytes_max: 200_000, held_bytes_max: 1000 };
+    let limits = Limits { frames_bytes_max: 200_000, held_bytes_max: 1000, ..LIMITS };
     let (mut outbound, mut inbound) = (Outbound::new(limits), Inbound::new(1 << 20));
     let dropped: u64 = (0..1000).map(|number| outbound.push_frames(1, &run(number, 1000), 1)).sum();
     assert!(outbound.presses());
@@ -144,8 +145,27 @@ fn a_full_stream_drops_the_oldest_qos0_and_refuses_what_must_arrive() {
 }
 
 #[test]
+fn a_stream_presses_above_its_mark_and_is_low_at_half_of_it() {
+    let limits = Limits { frames_bytes_high: 10_000, ..LIMITS };
+    let mut outbound = Outbound::new(limits);
+    for number in 0..5 {
+        assert!(outbound.is_low() && !outbound.presses());
+        outbound.push_frames(1, &run(number, 1000), 1);
+    }
+    for number in 5..11 {
+        outbound.push_frames(1, &run(number, 1000), 1);
+    }
+    assert!(outbound.presses() && !outbound.is_low());
+    drain(&mut outbound);
+    assert!(outbound.is_low() && !outbound.presses());
+    // What must arrive has marks of its own.
+    outbound.push_sure(1, &run(0, 900_000), 1).unwrap();
+    assert!(outbound.presses_sure() && !outbound.is_low() && !outbound.presses());
+}
+
+#[test]
 fn a_run_beyond_all_bounds_is_taken_alone() {
-    let limits = Limits { frames_bytes_max: 1000, held_bytes_max: 1000 };
+    let limits = Limits { frames_bytes_max: 1000, held_bytes_max: 1000, ..LIMITS };
     let (mut outbound, mut inbound) = (Outbound::new(limits), Inbound::new(1 << 20));
     assert_eq!(outbound.push_frames(1, &run(0, 100_000), 1), 0);
     outbound.push_sure(1, &run(0, 100_000), 1).unwrap();

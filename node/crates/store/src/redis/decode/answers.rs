@@ -3,9 +3,10 @@
 use smallvec::SmallVec;
 use weir_model::MessageId;
 
+use super::stream::{Firsts, claimed, partition_outcome, table_outcome};
 use super::{
     DecodeError, ValueRef, Values, bytes_of, number_of, outbox_entry, position, queue_ends, subscriptions,
-    text_of, unpacked,
+    text_of, unpacked, word,
 };
 use crate::{Answer, Fence, Opened, OutboxEntry, Outcome, Refusal, SessionOp, Step, TopicOp};
 
@@ -16,11 +17,16 @@ pub(in super::super) fn answers<'s>(
 ) -> Result<Answer, DecodeError> {
     let list = unpacked(packed)?;
     let mut values = Values::of(&list)?;
-    steps.map(|step| answer(step, &mut values)).collect()
+    let mut firsts = Firsts::default();
+    steps.map(|step| answer(step, &mut values, &mut firsts)).collect()
 }
 
 /// The outer error says that the answer makes no sense.
-fn answer(step: &Step, values: &mut Values) -> Result<Result<SmallVec<[Outcome; 1]>, Refusal>, DecodeError> {
+fn answer<'s>(
+    step: &'s Step,
+    values: &mut Values,
+    firsts: &mut Firsts<'s>,
+) -> Result<Result<SmallVec<[Outcome; 1]>, Refusal>, DecodeError> {
     if let Some(ValueRef::Integer(code)) = values.peek()
         && let Some(code) = code.as_i64().filter(|code| *code < 0)
     {
@@ -35,6 +41,11 @@ fn answer(step: &Step, values: &mut Values) -> Result<Result<SmallVec<[Outcome; 
         Step::Topic { op, .. } => {
             topic_outcome(op, values.next()?).map(|outcome| Ok(SmallVec::from_iter([outcome])))
         }
+        Step::Partition { key, ops } => {
+            let outcome = |op| partition_outcome(key, op, values.next()?, firsts);
+            ops.iter().map(outcome).collect::<Result<_, _>>().map(Ok)
+        }
+        Step::Table { .. } => table_outcome(values.next()?).map(|outcome| Ok(SmallVec::from_iter([outcome]))),
     }
 }
 
@@ -46,6 +57,7 @@ fn refusal(code: i64) -> Result<Refusal, DecodeError> {
         -4 => Refusal::QueueRefuses,
         -5 => Refusal::QueuesFull,
         -6 => Refusal::RetainedFull,
+        -7 => Refusal::TooLarge,
         _ => return Err(DecodeError::Kind { expected: "a refusal" }),
     })
 }
@@ -76,15 +88,6 @@ fn enqueued(value: &ValueRef) -> Result<Outcome, DecodeError> {
     }
 }
 
-fn word(word: &[u8]) -> Result<Outcome, DecodeError> {
-    match word {
-        b"duplicate" => Ok(Outcome::Duplicate),
-        b"gone" => Ok(Outcome::Gone),
-        b"full" => Ok(Outcome::QueueFull),
-        _ => Err(DecodeError::Kind { expected: "an outcome" }),
-    }
-}
-
 fn topic_outcome(op: &TopicOp, value: &ValueRef) -> Result<Outcome, DecodeError> {
     match (op, value) {
         (TopicOp::Retain { .. }, value) => {
@@ -92,6 +95,7 @@ fn topic_outcome(op: &TopicOp, value: &ValueRef) -> Result<Outcome, DecodeError>
             let change = list.text()?;
             Ok(Outcome::Retained(position(list.number()?, change)?))
         }
+        (TopicOp::Claim { .. }, value) => claimed(value),
         (_, ValueRef::Integer(_)) => Ok(Outcome::Done),
         (_, other) => word(bytes_of(other)?),
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weir_model::{Message, Position, Topic};
 
 use super::{DecodeError, filter, json, number, owner, text_of};
+use crate::redis::marks::mark_of;
 use crate::redis::mirror::Entry;
 use crate::redis::{layout, text};
-use crate::{Fence, SessionChange, SessionKey};
+use crate::{Fence, Mark, PartitionKey, SessionChange, SessionKey, TableRow};
 
 /// What one entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,16 @@ pub(in super::super) enum Change {
     Session {
         key: SessionKey,
         change: SessionChange,
+    },
+    Table(TableRow),
+    /// Also when it was made, or takes no more: `seals`.
+    Appended {
+        key: PartitionKey,
+        tail: Mark,
+        seals: bool,
+    },
+    Dropped {
+        key: PartitionKey,
     },
     /// `None` = cleared.
     Retained {
@@ -35,6 +47,13 @@ pub(in super::super) fn change(epoch: u64, entry: &Entry) -> Result<Change, Deco
         "retained" => retained(&fields, position, Some(text::decode(fields.get("message")?)?)),
         "raised" => Ok(Change::Raised),
         "cleared" => retained(&fields, position, None),
+        "put" => table(&fields, Some(Bytes::copy_from_slice(fields.get("value")?))),
+        "deleted" => table(&fields, None),
+        kind @ ("made" | "sealed" | "appended") => {
+            let (key, tail) = (partition(&fields)?, mark_of(fields.text("tail")?)?);
+            Ok(Change::Appended { key, tail, seals: kind == "sealed" })
+        }
+        "dropped" => Ok(Change::Dropped { key: partition(&fields)? }),
         kind => session(kind, &fields),
     }
 }
@@ -63,6 +82,17 @@ fn retained(
     let id = fields.text("topic")?;
     let (realm, topic) = layout::topic_of(id).ok_or_else(|| DecodeError::Name(id.to_owned()))?;
     Ok(Change::Retained { realm, topic, position, message })
+}
+
+fn table(fields: &Fields, value: Option<Bytes>) -> Result<Change, DecodeError> {
+    let id = fields.text("row")?;
+    let (table, key) = layout::row_of(id).ok_or_else(|| DecodeError::Name(id.to_owned()))?;
+    Ok(Change::Table(TableRow { table, key, version: fields.number("version")?, value }))
+}
+
+fn partition(fields: &Fields) -> Result<PartitionKey, DecodeError> {
+    let id = fields.text("partition")?;
+    layout::partition_of(id).ok_or_else(|| DecodeError::Name(id.to_owned()))
 }
 
 fn session(kind: &str, fields: &Fields) -> Result<Change, DecodeError> {

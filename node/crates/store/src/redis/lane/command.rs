@@ -20,9 +20,9 @@ pub(super) fn command(context: &Context, shard: Shard, batch: &Batch, before: u6
     command.arg(context.node.incarnation).arg(batch.number).arg(before).arg(epoch);
     limits(&mut command, context, shard);
     command.arg(&batch.packed[..]);
-    if let Some(changed_at) = batch.again {
-        command.arg(changed_at);
-    }
+    command.arg(batch.again.map(|changed_at| changed_at.to_string()).unwrap_or_default());
+    command.arg((context.rules.idempotency_keys_max as u64).min(EXACT_MAX));
+    command.arg(if matches!(shard, Shard::Partition(_)) { context.not_buried() } else { String::new() });
     command
 }
 

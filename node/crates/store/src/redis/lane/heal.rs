@@ -42,7 +42,7 @@ impl Runner {
     pub(super) async fn roll_back(&mut self, known: u64, failing_since: Instant) {
         let Some(connection) = &mut self.connection else { return };
         let row = match raise(&self.context, connection, self.lane.shard, &self.row).await {
-            Ok(row) => row,
+            Ok((row, _)) => row,
             Err(error) => return self.not_raised(&error.into(), failing_since).await,
         };
         let (kept, lost) = self.lane.window.lock().take_behind(known);

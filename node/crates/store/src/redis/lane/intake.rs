@@ -6,8 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::EAGER;
-use crate::SessionKey;
-use crate::redis::submit::Work;
+use crate::redis::submit::{Family, Work};
 
 /// Bounded by the room that all lanes share.
 #[derive(Default)]
@@ -19,7 +18,7 @@ pub(in super::super) struct Intake {
 #[derive(Default)]
 struct Waiting {
     works: VecDeque<Work>,
-    /// Those that wait at a gate, and behind them what is for the same sessions.
+    /// Those that wait at a gate, and behind them what is for the same sessions and partitions.
     held: VecDeque<Work>,
     closed: bool,
 }
@@ -98,11 +97,11 @@ impl Taking {
 }
 
 impl Waiting {
-    fn take_or_hold(&mut self, mut work: Work, batch: &mut Taking, blocked: &mut HashSet<SessionKey>) {
-        let must_wait =
-            work.must_wait() || (!blocked.is_empty() && work.families().any(|key| blocked.contains(key)));
+    fn take_or_hold(&mut self, mut work: Work, batch: &mut Taking, blocked: &mut HashSet<Family>) {
+        let must_wait = work.must_wait()
+            || (!blocked.is_empty() && work.families().any(|family| blocked.contains(&family)));
         if must_wait || batch.is_full() {
-            blocked.extend(work.families().cloned());
+            blocked.extend(work.families());
             self.held.push_back(work);
             return;
         }

@@ -9,7 +9,7 @@ use crate::redis::servers::{Away, Servers};
 use crate::redis::shard::Shard;
 
 /// The layout of keys and values that this version writes; it reads no newer one.
-pub(super) const LAYOUT_VERSION: u32 = 1;
+pub(in crate::redis) const LAYOUT_VERSION: u32 = 1;
 
 /// Why a node may not use a store.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ pub enum EnrolError {
     NewerLayout { found: String, known: u32 },
     #[error("the store was made with store.redis.shards = {found}, which cannot be changed to {configured}")]
     OtherShards { found: String, configured: u16 },
+    #[error("a copy from {from} was not finished there: run `weir store copy` again")]
+    Unfinished { from: String },
     #[error(transparent)]
     Away(#[from] Away),
     #[error("the store cannot be entered: {0}")]
@@ -51,6 +53,7 @@ pub(in crate::redis) async fn enrol(
             found: value,
             own: cluster_id.to_owned(),
         }),
+        "copying" => Err(EnrolError::Unfinished { from: value }),
         "layout" => Err(EnrolError::NewerLayout { found: value, known: LAYOUT_VERSION }),
         "shards" => Err(EnrolError::OtherShards { found: value, configured: layout.shards }),
         _ => {

@@ -31,7 +31,8 @@ end
 /// Arguments: cluster, layout, shards, node id, wanted incarnation. Answers what is wrong and what is there instead, or
 /// `enrolled` and the incarnation.
 const ENROL: &str = "
-local store = redis.call('HMGET', STORE, 'cluster', 'layout', 'shards', 'incarnation')
+local store = redis.call('HMGET', STORE, 'cluster', 'layout', 'shards', 'incarnation', 'copying')
+if store[5] then return { 'copying', string.match(store[5], '^%S+ %d+ (.*)$') or '' } end
 if store[1] and store[1] ~= ARGV[1] then return { 'cluster', store[1] } end
 if store[2] and tonumber(store[2]) > tonumber(ARGV[2]) then return { 'layout', store[2] } end
 if store[3] and store[3] ~= ARGV[3] then return { 'shards', store[3] } end
@@ -43,8 +44,8 @@ redis.call('HSET', NODES, ARGV[4], incarnation .. ' 0 0')
 return { 'enrolled', incarnation }";
 
 /// Arguments: node id, incarnation, milliseconds. A node that has stood for a whole lease lists those as dead whose
-/// leases are over. Answers `stands`, the nodes that hold one, and the dead; or `superseded` and by whom; or `gone`; or
-/// `held`.
+/// leases are over. Answers `stands`, the nodes that hold one, the dead, the highest incarnation ever given, and those that
+/// are not buried; or `superseded` and by whom; or `gone`; or `held`.
 const RENEW: &str = "
 local incarnation, till, since = node(ARGV[1])
 if not incarnation then return { 'gone' } end
@@ -65,7 +66,9 @@ for _, id in ipairs(rows) do
     bury(id, incarnation)
   end
 end
-return { 'stands', standing, redis.call('HKEYS', DEAD) }";
+local kept, rows = {}, redis.call('HVALS', NODES)
+for i = 1, #rows do kept[i] = string.match(rows[i], '^%d+') end
+return { 'stands', standing, redis.call('HKEYS', DEAD), redis.call('HGET', STORE, 'incarnation'), kept }";
 
 /// Arguments: milliseconds. For so long nobody is given a lease who does not hold one.
 const HOLD: &str = "
@@ -139,6 +142,8 @@ pub(super) enum Renewed {
     Stands {
         nodes: Vec<NodeRef>,
         dead: Vec<Incarnation>,
+        highest: Incarnation,
+        not_buried: Vec<Incarnation>,
     },
     Superseded {
         by: Incarnation,
@@ -157,7 +162,9 @@ impl FromRedisValue for Renewed {
                 let nodes = Vec::<(String, Incarnation)>::from_redis_value(next())?.into_iter();
                 let node = |(id, incarnation): (String, _)| NodeRef { node_id: id.into(), incarnation };
                 let dead = Vec::<Incarnation>::from_redis_value(next())?;
-                Ok(Renewed::Stands { nodes: nodes.map(node).collect(), dead })
+                let highest = Incarnation::from_redis_value(next())?;
+                let not_buried = Vec::<Incarnation>::from_redis_value(next())?;
+                Ok(Renewed::Stands { nodes: nodes.map(node).collect(), dead, highest, not_buried })
             }
             "held" => Ok(Renewed::Held),
             "superseded" => Ok(Renewed::Superseded { by: Incarnation::from_redis_value(next())? }),

@@ -4,10 +4,11 @@
 
 local call, format, pack  -- bound by `enter`: while a library is loaded its functions have no globals yet
 
-local FENCED, NOT_OWNER, STORE_FULL, QUEUE_REFUSES, QUEUES_FULL, RETAINED_FULL = -1, -2, -3, -4, -5, -6
+local FENCED, NOT_OWNER, STORE_FULL, QUEUE_REFUSES, QUEUES_FULL, RETAINED_FULL, TOO_LARGE = -1, -2, -3, -4, -5, -6, -7
 local DONE, DUPLICATE, GONE, QUEUE_FULL = 0, 'duplicate', 'gone', 'full'
 
 local tag          -- start of every key, `{weir:s3}`
+local kind         -- of the shard: `s`, `t` or `p`
 local now          -- Unix milliseconds on the store's clock
 local incarnation  -- of the calling node, as text
 local may_grow     -- false = only what frees memory
@@ -20,13 +21,15 @@ local replayed     -- of a batch that is applied again after a rollback: Unix mi
 local SHARD = {
   'epoch', 'counter', 'group_base', 'queued_messages', 'queued_bytes', 'delayed_messages', 'delayed_bytes',
   'retained_messages', 'retained_bytes', 'added', 'acknowledged', 'dropped', 'ended', 'not_taken',
-  'version', 'healed', 'floor',
+  'version', 'healed', 'floor', 'stream_records', 'stream_bytes', 'appended', 'trimmed', 'compacted', 'stream_ended',
+  'idempotency_keys', 'idempotency_keys_dropped', 'held_until', 'clock',
 }
 
 -- What every entry point does first.
 local function enter(keys)
   call, format, pack = redis.call, string.format, cmsgpack.pack
   tag = keys[1]
+  kind = string.match(tag, ':(%a)%d+}$')
 end
 
 -- Stands among the states of sessions to say what they are; and being long, it has the server keep even few of them in
@@ -56,7 +59,7 @@ local function load_shard()
   if not row[1] then
     shard.epoch = now
     call('HSET', key(':shard'), 'epoch', text(now))
-    call('HSET', key(':sessions'), LEGEND_FIELD, LEGEND)
+    if kind == 's' then call('HSET', key(':sessions'), LEGEND_FIELD, LEGEND) end
   end
 end
 

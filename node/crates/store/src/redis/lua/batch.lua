@@ -12,11 +12,12 @@ local function begin(keys, a)
     place = tonumber(a[5]), policy = a[6], messages = tonumber(a[7]), bytes = tonumber(a[8]),
     all_messages = tonumber(a[9]), all_bytes = tonumber(a[10]), retained_messages = tonumber(a[11]),
     retained_bytes = tonumber(a[12]), ids = tonumber(a[13]), delay_ids = tonumber(a[14]), changes = a[15],
-    claim = tonumber(a[16]),
+    claim = tonumber(a[16]), claims_max = tonumber(a[19]),
   }
   messages_max, bytes_max, all_messages_max, all_bytes_max =
     limits.messages, limits.bytes, limits.all_messages, limits.all_bytes
-  sessions, touched, queue_sid = {}, {}, false
+  sessions, touched, queue_sid, standing = {}, {}, false, {}
+  for known in string.gmatch(a[20], '%d+') do standing[#standing + 1] = known end
 end
 
 -- One step of a session: its place in the list, number of ops, and each op as letter, number of arguments, arguments.
@@ -76,14 +77,17 @@ local function topic_steps(a)
   return answers
 end
 
+-- Of partitions the second list are the message ids that records bring.
 local function steps(ids, generations, a)
-  if #ids == 0 then return topic_steps(a) end
+  if kind == 't' then return topic_steps(a) end
+  if kind == 'p' then return partition_steps(ids, generations, a) end
   return session_steps(ids, generations, a)
 end
 
 -- Arguments: incarnation, number, the number before it, epoch believed or 0, the limits, and packed: the ids of
--- sessions, the generations that plain steps are for, and the steps; of a batch that a rollback has undone also when it
--- made its last change. Answers { answers, account, whether it is a repeat }.
+-- sessions, the generations that plain steps are for, and the steps; of a batch that a rollback has undone when it made
+-- its last change, else ''; most idempotency keys; the highest incarnation and those that were not buried.
+-- Answers { answers, account, whether it is a repeat }.
 local function apply(keys, a, growing)
   begin(keys, a)
   may_grow = growing

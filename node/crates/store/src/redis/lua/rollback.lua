@@ -22,7 +22,8 @@ local function skip_in_groups()
 end
 
 -- Has the mirrors of all nodes load the shard again.
--- Arguments: the epoch and the counter that the node was last answered with. Raises the epoch unless that was done since.
+-- Arguments: the epoch and the counter that the node was last answered with, and for how many milliseconds nobody is given
+-- the place of a group. Raises the epoch unless that was done since.
 -- Answers { account, whether it was raised }.
 local function raise(keys, a)
   enter(keys)
@@ -35,7 +36,8 @@ local function raise(keys, a)
   count('counter', math.max(counter - shard.counter, 0) + JUMP)
   count('group_base', JUMP)
   shard.floor = shard.counter * 4096 + 4095
-  skip_in_groups()
+  shard.held_until = now + tonumber(a[3])
+  if kind == 's' then skip_in_groups() end
   save_shard()
   call('XADD', key(':changes'), '*', 'kind', 'raised', 'epoch', text(shard.epoch))
   return { account(), 1 }

@@ -86,6 +86,7 @@ async fn load_missing(feed: &Feed, shards: &[Shard], connection: &mut Connection
     let is_cluster = feed.servers.is_cluster();
     let before = tails_by(connection, &feed.layout, &missing, is_cluster).await?;
     for (shard, tail) in missing.iter().zip(&before) {
+        feed.wait_for_turn(*shard).await;
         feed.rows.load(*shard, *tail, connection).await?;
         counter!("weir_store_redis_mirror_loads_total").increment(1);
     }

@@ -1,4 +1,4 @@
-//! The rows that are mirrored, sessions with their subscriptions and retained messages: handed to the node's mirror by a
+//! The rows that are mirrored, sessions with their subscriptions, retained messages, tables, ends of partitions: handed to the node's mirror by a
 //! load, by the streams of changes and by the answers to this node's own steps, never an older one after a newer one.
 
 use std::sync::{Arc, OnceLock};
@@ -12,12 +12,16 @@ use weir_model::{Message, Position, Topic};
 
 use super::{Ahead, Entry, EntryId};
 use crate::redis::decode::{self, Change, DecodeError};
-use crate::redis::layout::{Layout, session_id, session_of, topic_id, topic_of};
+use crate::redis::layout::{Layout, row_of, session_id, session_of, topic_id, topic_of};
 use crate::redis::servers::Connection;
 use crate::redis::shard::Shard;
-use crate::{Fence, Incarnation, Mirror, Restored, Rollback, SessionChange, SessionKey, SessionKind};
+use crate::{Fence, Incarnation, Mark, Mirror, Restored, Rollback, SessionChange, SessionKey, SessionKind};
 
 mod load;
+mod partitions;
+mod tables;
+
+use tables::TableRows;
 
 pub(in crate::redis) struct Rows {
     layout: Layout,
@@ -38,6 +42,10 @@ struct ShardRows {
     /// By the text that names it, what was handed on and not taken back: for a load to see what is no more. The number
     /// of a session is its generation.
     known: HashMap<Box<str>, u64>,
+    tables: TableRows,
+    /// By the text that names it, how far a partition has come, as was handed on; `None` = an answer said that it is
+    /// gone, and the stream has yet to.
+    tails: HashMap<Box<str>, Option<Mark>>,
 }
 
 /// The entry cannot be handed on before its shard has been loaded again.
@@ -63,6 +71,10 @@ impl Rows {
         *self.restoring.lock() = Some(restoring);
         // A second mirror hears nothing.
         let _ = self.mirror.set(mirror);
+    }
+
+    pub(super) fn is_restoring(&self) -> bool {
+        self.restoring.lock().is_some()
     }
 
     /// The first load is over.
@@ -100,7 +112,13 @@ impl Rows {
             return Err(MustLoad);
         }
         match decode::change(rows.epoch, entry) {
-            Ok(Change::Raised) => return Err(MustLoad),
+            Ok(Change::Raised) => {
+                rows.tables.forget_ahead();
+                return Err(MustLoad);
+            }
+            Ok(Change::Table(row)) => self.hear_table(&mut rows, row),
+            Ok(Change::Appended { key, tail, seals }) => self.hear_tail(&mut rows, &key, tail, seals),
+            Ok(Change::Dropped { key }) => self.hear_end(&mut rows, &key),
             Ok(Change::Session { key, change }) => self.hand_on_session(&mut rows, &key, change),
             Ok(Change::Retained { realm, topic, position, message }) => {
                 let name = topic_id(&realm, &topic);

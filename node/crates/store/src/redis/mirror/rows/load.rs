@@ -19,7 +19,11 @@ impl Rows {
     ) -> Result<(), RedisError> {
         match shard {
             Shard::Session(_) => self.load_sessions(shard, tail, connection).await,
-            Shard::Topic(_) => self.load_retained(shard, tail, connection).await,
+            Shard::Topic(_) => {
+                self.load_retained(shard, tail, connection).await?;
+                self.load_tables(shard, connection).await
+            }
+            Shard::Partition(_) => self.load_partitions(shard, tail, connection).await,
             Shard::Nodes => Ok(()),
         }
     }

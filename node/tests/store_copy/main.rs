@@ -1,0 +1,65 @@
+//! Promise: what one node kept is in the cluster that it is copied to, and back, under the same numbers.
+
+mod command;
+mod refusals;
+mod story;
+
+use weir_testkit::{Cluster, Node, Redis};
+
+use command::{PROGRAM, copied, embedded};
+use story::Story;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_find_everything_in_the_cluster_that_their_node_was_copied_to_and_back() {
+    let (redis, one, other) = (Redis::start(), dir(), dir());
+    let mut node = Node::of(PROGRAM).listen("http").data_dir(one.path()).start();
+    let there = Story::begin("there", &node).await;
+    node.balanced();
+    assert!(node.sigterm_and_wait().success());
+
+    let report = copied(&[&embedded(one.path()), &redis.url()]);
+    assert!(report["rows"]["queued"]["rows"].as_u64() > Some(15), "{report}");
+    let mut cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).start();
+    there.go_on(cluster.node(0), cluster.node(1)).await;
+    let back = Story::begin("back", cluster.node(1)).await;
+    cluster.end(0);
+    cluster.end(1);
+
+    let report = copied(&[&redis.url(), &embedded(other.path())]);
+    assert!(report["rows"]["queued"]["rows"].as_u64() > Some(15), "{report}");
+    let node = Node::of(PROGRAM).listen("http").data_dir(other.path()).start();
+    back.go_on(&node, &node).await;
+    node.balanced();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_whose_node_was_killed_go_on_where_it_is_copied_to() {
+    let (redis, one) = (Redis::start(), dir());
+    let mut node = Node::of(PROGRAM).data_dir(one.path()).start();
+    let mut story = Story::begin("killed", &node).await;
+    story.hold_on(&node).await;
+    node.kill9();
+    copied(&[&embedded(one.path()), &redis.url()]);
+    let cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).start();
+    story.go_on(cluster.node(1), cluster.node(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_a_copy_that_can_be_restored_as_often_as_wanted() {
+    let (one, backup) = (dir(), dir());
+    let mut node = Node::of(PROGRAM).data_dir(one.path()).start();
+    let story = Story::begin("kept", &node).await;
+    assert!(node.sigterm_and_wait().success());
+    let first = copied(&[&embedded(one.path()), &embedded(backup.path())]);
+    for _ in 0..2 {
+        let restored = dir();
+        let again = copied(&[&embedded(backup.path()), &embedded(restored.path())]);
+        assert_eq!(first["rows"], again["rows"]);
+        let node = Node::of(PROGRAM).data_dir(restored.path()).start();
+        story.go_on(&node, &node).await;
+    }
+}
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
