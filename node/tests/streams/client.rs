@@ -135,6 +135,16 @@ impl Client {
     }
 
     pub fn publish_with(&mut self, topic: &str, payload: &str, user: &[(&str, &str)]) -> ReasonCode {
+        self.publish_and_ask(topic, payload, user).0
+    }
+
+    /// The same; with the position that the acknowledgement tells.
+    pub fn publish_and_ask(
+        &mut self,
+        topic: &str,
+        payload: &str,
+        user: &[(&str, &str)],
+    ) -> (ReasonCode, Option<String>) {
         let packet_id = self.next_id();
         let properties =
             mqtt::MessageProperties { user: List::of(user), ..mqtt::MessageProperties::default() };
@@ -148,7 +158,10 @@ impl Client {
         encode::publish(&mut bytes, &publish, self.version);
         self.link.send(&bytes);
         self.wait_for(|packet| match packet {
-            Packet::Puback(ack) if ack.packet_id == packet_id => Some(ack.code),
+            Packet::Puback(ack) if ack.packet_id == packet_id => {
+                let position = ack.user.iter().find(|(name, _)| *name == "weir-position");
+                Some((ack.code, position.map(|(_, value)| value.to_owned())))
+            }
             _ => None,
         })
     }

@@ -8,6 +8,7 @@ mod bounds;
 mod client;
 mod deaths;
 mod names;
+mod once;
 mod reading;
 mod scene;
 mod scripts;

@@ -429,7 +429,7 @@ fn settlement(row: &Restored, now: UnixMillis) -> Option<Ops> {
     let generation = row.fence.generation;
     if !row.persistent {
         let end = SessionOp::End { generation, fence: Some(row.fence.fence) };
-        let ops = [SessionOp::FireWill { generation }, end];
+        let ops = [SessionOp::FireWill { generation, fence: Some(row.fence.fence) }, end];
         return (generation > 0).then(|| ops.into_iter().collect());
     }
     if row.detached_at.is_some() {

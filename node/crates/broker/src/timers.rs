@@ -160,7 +160,7 @@ async fn run_due(broker: Broker) -> bool {
     let mut orphans = Vec::new();
     for timer in due {
         match timer {
-            Due::Will { key, generation } => broker.sessions().fire_will(&key, generation).await,
+            Due::Will { key, fence } => broker.sessions().fire_will(&key, fence).await,
             Due::Expiry { key, fence } => broker.sessions().expire(&key, fence).await,
             Due::Orphan(orphan) => orphans.push(*orphan),
             Due::Owed { key, entry } => broker.publish_owed(key, entry),

@@ -108,8 +108,9 @@ pub enum SessionOp {
     ClearWill { fence: Fence },
     /// The connection has ended: starts the clocks of will and expiry. Fenced.
     Detach { fence: Fence, detach: Detach },
-    /// Moves the will to the outbox in one step. A will already moved is answered with the same entry.
-    FireWill { generation: u64 },
+    /// Moves the will to the outbox in one step. A will already moved is answered with the same entry. Compares the
+    /// generation, and the fence too when one is given: a will that is due must not be that of who has come since.
+    FireWill { generation: u64, fence: Option<u64> },
     /// The outbox entry was published at its destinations: forget it.
     OutboxDone { entry: u64 },
     /// The client has proved anew who it is: the owner is replaced; another user is refused. Fenced.
@@ -313,7 +314,7 @@ pub type Done = Box<dyn FnOnce(Answer) + Send>;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Due {
     /// The will delay of a detached session is over: `FireWill` wants submitting.
-    Will { key: SessionKey, generation: u64 },
+    Will { key: SessionKey, fence: Fence },
     /// A detached session has expired: `FireWill` (if it has a will), then `End`.
     Expiry { key: SessionKey, fence: Fence },
     /// A delayed message wants publishing, then [`TopicOp::Delayed`].

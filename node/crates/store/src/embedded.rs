@@ -21,8 +21,8 @@ use crate::recovery::{OpenError, Recovery, io_error};
 use crate::row::{Key, Kind, Row, number_key, retained_of};
 use crate::state::{State, Timer};
 use crate::{
-    Account, Done, Due, Fence, Level, Mirror, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued,
-    ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
+    Account, Done, Due, Level, Mirror, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued, ReadError,
+    Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
 };
 
 mod checkpoint;
@@ -162,9 +162,7 @@ impl Shared {
         let mut found = Vec::with_capacity(due.len());
         for (at, timer, fence) in due {
             match (timer, fence) {
-                (Timer::Will(key), Some(Fence { generation, .. })) => {
-                    found.push(Due::Will { key, generation })
-                }
+                (Timer::Will(key), Some(fence)) => found.push(Due::Will { key, fence }),
                 (Timer::Expiry(key), Some(fence)) => found.push(Due::Expiry { key, fence }),
                 (Timer::Delayed(entry), _) => found.extend(self.delayed(at, entry)?),
                 _ => {}

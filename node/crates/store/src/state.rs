@@ -337,7 +337,9 @@ impl State {
             SessionOp::Renew { owner, .. } => self.renew(key, owner, out),
             SessionOp::ClearWill { .. } => self.clear_will(key, out),
             SessionOp::Detach { detach, .. } => self.detach(key, detach, out),
-            SessionOp::FireWill { generation } => Outcome::Fired(self.fire_will(key, generation, batch, out)),
+            SessionOp::FireWill { generation, fence } => {
+                Outcome::Fired(self.fire_will(key, generation, fence, batch, out))
+            }
             SessionOp::OutboxDone { entry } => self.outbox_done(key, entry, out),
             SessionOp::End { generation, .. } => self.end(key, generation, out),
         }

@@ -122,7 +122,7 @@ fn an_owed_entry_is_left_to_the_node_that_fired_it_for_as_long_as_a_claim() {
     let bench = Bench::new(5000);
     let (key, will) = (client("c"), Some(suite::will("w", 0)));
     let fence = open(&*bench.a, &key, weir_store::Open { will, ..resuming() }).fence;
-    let fire = SessionOp::FireWill { generation: fence.generation };
+    let fire = SessionOp::FireWill { generation: fence.generation, fence: None };
     assert!(matches!(ask_one(&*bench.a, &key, fire), Ok(Outcome::Fired(Some(_)))));
     bench.pass(4999);
     assert!(due(&*bench.b).is_empty());

@@ -19,9 +19,14 @@ use crate::session::owner;
 impl Broker {
     /// Submits steps and waits for the answer; a store that never answers is an empty one.
     pub async fn submit(&self, steps: Vec<Step>) -> Answer {
+        self.submit_now(steps).await
+    }
+
+    /// The same, submitted before anybody waits for it: what one caller submits for a family is applied in that order.
+    pub fn submit_now(&self, steps: Vec<Step>) -> impl Future<Output = Answer> + Send + use<> {
         let (done, answer) = oneshot::channel();
         self.store().submit(steps, Box::new(move |answer| drop(done.send(answer))));
-        answer.await.unwrap_or_default()
+        async move { answer.await.unwrap_or_default() }
     }
 
     /// Publishes a message the broker owes; false when the store did not take it.

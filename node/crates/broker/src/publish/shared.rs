@@ -183,13 +183,14 @@ impl Broker {
         member: Arc<Session>,
         delivery: weir_store::Delivery,
     ) {
+        let Some(generation) = member.stored else { return };
+        let enqueue = weir_store::Enqueue { generation, id: None, delivery: delivery.clone() };
+        let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
+        // In the order in which the group's queue has them.
+        let answer = self.submit_now(vec![Step::Session { key: member.key.clone(), ops }]);
         let (broker, realm) = (self.clone(), realm.clone());
         self.runtime().spawn(async move {
-            let Some(generation) = member.stored else { return };
-            let enqueue = weir_store::Enqueue { generation, id: None, delivery: delivery.clone() };
-            let ops = [SessionOp::Enqueue(enqueue)].into_iter().collect();
-            let answer = broker.submit(vec![Step::Session { key: member.key.clone(), ops }]).await;
-            match super::plan::outcome(Some(answer), 0) {
+            match super::plan::outcome(Some(answer.await), 0) {
                 Ok(weir_store::Outcome::Enqueued { number, dropped }) => {
                     let ledger = broker.ledger();
                     ledger.restored.add(u64::from(claim.number.is_some()));

@@ -175,8 +175,8 @@ impl Directory {
     }
 
     /// The will delay of a detached session is over.
-    pub(crate) async fn fire_will(&self, key: &SessionKey, generation: u64) {
-        let message = |reply| ShardMsg::FireWill { key: key.clone(), generation, reply };
+    pub(crate) async fn fire_will(&self, key: &SessionKey, fence: Fence) {
+        let message = |reply| ShardMsg::FireWill { key: key.clone(), fence, reply };
         let _ = self.shard(&key.name).slot.call(message).await;
     }
 

@@ -37,7 +37,7 @@ pub enum ShardMsg {
     },
     FireWill {
         key: SessionKey,
-        generation: u64,
+        fence: Fence,
         reply: oneshot::Sender<()>,
     },
     Expire {
@@ -98,9 +98,9 @@ impl Actor for ShardActor {
                 state.close(&closing).await;
                 let _ = reply.send(());
             }
-            ShardMsg::FireWill { key, generation, reply } => {
+            ShardMsg::FireWill { key, fence, reply } => {
                 if state.get(&key).is_none_or(|s| !s.is_online()) {
-                    state.fire(&key, generation, SmallVec::new()).await;
+                    state.fire(&key, fence, SmallVec::new()).await;
                 }
                 let _ = reply.send(());
             }
@@ -227,7 +227,7 @@ impl State {
         if let (Some(generation), Some(fence)) = (session.row, closing.fence) {
             let end = SessionOp::End { generation, fence: Some(fence.fence) };
             match closing.will {
-                true => self.fire(&session.key, generation, smallvec![end]).await,
+                true => self.fire(&session.key, fence, smallvec![end]).await,
                 false => self.submit(&session.key, smallvec![SessionOp::ClearWill { fence }, end]).await,
             };
         }
@@ -250,7 +250,7 @@ impl State {
         };
         let detach = SessionOp::Detach { fence, detach };
         if closing.will && !waits {
-            self.fire(&session.key, fence.generation, smallvec![detach]).await;
+            self.fire(&session.key, fence, smallvec![detach]).await;
         } else if closing.will {
             self.submit(&session.key, smallvec![detach]).await;
         } else {
@@ -267,7 +267,7 @@ impl State {
             self.broker.bequeath_shared(&realm, session).await;
         }
         let end = SessionOp::End { generation: fence.generation, fence: Some(fence.fence) };
-        if !self.fire(key, fence.generation, smallvec![end]).await {
+        if !self.fire(key, fence, smallvec![end]).await {
             return;
         }
         counter!("weir_broker_sessions_expired_total").increment(1);
@@ -279,9 +279,11 @@ impl State {
         }
     }
 
-    /// Moves the will to the outbox, together with `more`, and publishes it.
-    async fn fire(&self, key: &SessionKey, generation: u64, more: SmallVec<[SessionOp; 1]>) -> bool {
-        let mut ops: SmallVec<[SessionOp; 1]> = smallvec![SessionOp::FireWill { generation }];
+    /// Moves the will of the connection with this fence to the outbox, together with `more`, and publishes it.
+    async fn fire(&self, key: &SessionKey, fence: Fence, more: SmallVec<[SessionOp; 1]>) -> bool {
+        let Fence { generation, fence } = fence;
+        let mut ops: SmallVec<[SessionOp; 1]> =
+            smallvec![SessionOp::FireWill { generation, fence: Some(fence) }];
         ops.extend(more);
         self.submit(key, ops).await
     }

@@ -97,7 +97,7 @@ impl Tables {
     /// What a timer that has run out asks for.
     pub fn due(&self, at: UnixMillis, timer: Timer, fence: Option<Fence>) -> Option<Due> {
         match (timer, fence) {
-            (Timer::Will(key), Some(Fence { generation, .. })) => Some(Due::Will { key, generation }),
+            (Timer::Will(key), Some(fence)) => Some(Due::Will { key, fence }),
             (Timer::Expiry(key), Some(fence)) => Some(Due::Expiry { key, fence }),
             (Timer::Delayed(entry), _) => self.delayed(at, entry),
             (Timer::Will(_) | Timer::Expiry(_), None) => None,

@@ -233,7 +233,11 @@ impl Steps {
             SessionOp::Release { fence, packet_id } => self.fenced("L", *fence, u64::from(*packet_id)),
             SessionOp::ClearWill { fence } => self.op("C", 2).fence(*fence),
             SessionOp::Detach { fence, detach } => self.detach(*fence, detach),
-            SessionOp::FireWill { generation } => self.op("F", 1).number(*generation),
+            SessionOp::FireWill { generation, fence } => {
+                let op = self.op("F", 2);
+                op.number(*generation);
+                op.number(fence.unwrap_or(0));
+            }
             SessionOp::OutboxDone { entry } => self.op("X", 1).number(*entry),
             SessionOp::Renew { fence, owner } => {
                 let values = self.op("N", 4);

@@ -24,7 +24,7 @@ impl State {
         if let Some((generation, resumable, will_is_due)) = old {
             present = resumable && !open.clean_start;
             if !present || will_is_due {
-                fired = self.fire_will(key, generation, batch, out);
+                fired = self.fire_will(key, generation, None, batch, out);
             }
             if !present {
                 self.end(key, generation, out);
@@ -128,11 +128,14 @@ impl State {
         &mut self,
         key: &SessionKey,
         generation: u64,
+        fence: Option<u64>,
         batch: &Batch,
         out: &mut Effects,
     ) -> Option<OutboxEntry> {
-        let of_generation = |session: &&mut Session| session.generation == generation;
-        let taken = self.session_mut(key).filter(of_generation);
+        let is_meant = |session: &&mut Session| {
+            session.generation == generation && fence.is_none_or(|fence| session.fence == fence)
+        };
+        let taken = self.session_mut(key).filter(is_meant);
         let Some((will, owner)) = taken.and_then(|s| Some((s.will.take()?, s.owner.clone()))) else {
             let owed = &self.families.get(key)?.owed;
             return owed.iter().rev().find(|owed| owed.generation == generation).map(Owed::entry);

@@ -136,7 +136,9 @@ fn fill_owed(store: &dyn Store) -> OutboxEntry {
     let key = client("gone");
     let asked = Open { owner: Some(owner(Some("v"))), will: Some(will("gone", 0)), ..resuming() };
     let generation = open(store, &key, asked).fence.generation;
-    let Ok(Outcome::Fired(Some(entry))) = ask_one(store, &key, SessionOp::FireWill { generation }) else {
+    let Ok(Outcome::Fired(Some(entry))) =
+        ask_one(store, &key, SessionOp::FireWill { generation, fence: None })
+    else {
         panic!("a will")
     };
     ask_one(store, &key, SessionOp::End { generation, fence: None }).unwrap();
@@ -239,7 +241,7 @@ pub fn what_was_known_is_still_known_in_a_copy((from, to): Pair) {
     let known = enqueue_with(filled.kept.generation, id(5), message("again", 10));
     assert_eq!(ask_one(&*copy, &client("kept"), known), Ok(Outcome::Duplicate));
     assert_eq!(delay(&*copy, 70, Some(id(1)), "again"), Ok(Outcome::Duplicate));
-    let fire = SessionOp::FireWill { generation: filled.kept.generation };
+    let fire = SessionOp::FireWill { generation: filled.kept.generation, fence: None };
     match ask_one(&*copy, &client("kept"), fire) {
         Ok(Outcome::Fired(Some(entry))) => {
             assert_eq!(entry.owner, Some(owner(Some("u"))));

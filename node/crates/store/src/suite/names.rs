@@ -34,6 +34,7 @@ macro_rules! each_promise {
             a_cleared_will_does_not_fire,
             a_will_is_due_when_its_delay_is_over,
             a_resumed_session_cancels_its_pending_will,
+            a_will_that_is_due_is_not_that_of_who_has_come_since,
             a_will_without_delay_fires_when_another_connection_takes_over,
             a_clean_start_fires_the_will_of_the_session_it_ends,
             an_ended_session_still_owes_its_fired_will,

@@ -189,7 +189,10 @@ pub fn a_restored_session_says_what_it_is(make: Make) {
     ask_one(&*store, &kept, SessionOp::Subscribe { fence, filter: filter("f"), options }).unwrap();
     ask_one(&*store, &kept, SessionOp::Detach { fence, detach: detach(7, 0, None, Some(8)) }).unwrap();
     let gone = open(&*store, &owing, Open { will: Some(will("owed", 0)), ..resuming() }).fence.generation;
-    let ops = [SessionOp::FireWill { generation: gone }, SessionOp::End { generation: gone, fence: None }];
+    let ops = [
+        SessionOp::FireWill { generation: gone, fence: None },
+        SessionOp::End { generation: gone, fence: None },
+    ];
     ask(&*store, vec![step(&owing, ops)]);
     let (_, found) = restore(&*store);
     assert_eq!(found.iter().map(|r| &r.key).collect::<Vec<_>>(), [&kept, &owing]);

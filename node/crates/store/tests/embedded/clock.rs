@@ -116,7 +116,8 @@ fn a_session_is_over_by_the_clock_that_was_set_forth_and_its_will_fires_once() {
         set.to(START + DAY);
         let due = due(&*store, START + DAY);
         assert!(matches!(due.as_slice(), [Due::Will { .. }, Due::Expiry { .. }]), "{due:?}");
-        let fire = || ask_one(&*store, &key, SessionOp::FireWill { generation: fence.generation });
+        let fire =
+            || ask_one(&*store, &key, SessionOp::FireWill { generation: fence.generation, fence: None });
         let (Ok(Outcome::Fired(Some(first))), again) = (fire(), fire()) else { panic!("not fired") };
         set.to(START);
         assert_eq!(again, Ok(Outcome::Fired(Some(first.clone()))));

@@ -114,7 +114,7 @@ impl Story {
             7 => drop(delay(store, 1000, Some(id(2)), "later")),
             8 => self.share(store),
             9 => op(&group("$share/g/t"), enqueue(0, message("for the group", 30))),
-            10 => op(&b, SessionOp::FireWill { generation: of_b.generation }),
+            10 => op(&b, SessionOp::FireWill { generation: of_b.generation, fence: None }),
             11 => op(&b, SessionOp::End { generation: of_b.generation, fence: None }),
             12 => drop(retain(store, "kept", Some("newer"))),
             13 => op(&a, SessionOp::Detach { fence: of_a, detach: detach(9, 2, Some(900), Some(500)) }),

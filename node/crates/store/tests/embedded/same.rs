@@ -170,7 +170,9 @@ impl Side {
                 let detach = detach(turn as u64, *sent, *expires_at, *will_at);
                 (*who, SessionOp::Detach { fence: fence(who), detach })
             }
-            Act::FireWill { who } => (*who, SessionOp::FireWill { generation: fence(who).generation }),
+            Act::FireWill { who } => {
+                (*who, SessionOp::FireWill { generation: fence(who).generation, fence: None })
+            }
             Act::End { who } => (*who, SessionOp::End { generation: fence(who).generation, fence: None }),
             _ => unreachable!("not an act of a session"),
         }

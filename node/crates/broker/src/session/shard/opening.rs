@@ -170,8 +170,8 @@ impl State {
     ) -> Result<Box<weir_store::Opened>, Reason> {
         let mut ops: SmallVec<[SessionOp; 1]> = SmallVec::new();
         let fires_now = existing.filter(|s| s.is_online() && s.has_will_at_once() && !request.clean_start);
-        if let Some(generation) = fires_now.and_then(|s| s.row) {
-            ops.push(SessionOp::FireWill { generation });
+        if let Some((session, generation)) = fires_now.and_then(|s| Some((s, s.row?))) {
+            ops.push(SessionOp::FireWill { generation, fence: Some(session.fence()) });
         }
         ops.push(SessionOp::Open(Open {
             owner: Some(owner::kept(&request.identity)),

@@ -24,7 +24,8 @@ fn one(mut entry: Values) -> Result<Due, DecodeError> {
     match entry.text()? {
         "will" => {
             let key = key(entry.text()?)?;
-            Ok(Due::Will { key, generation: entry.number()? })
+            let fence = Fence { generation: entry.number()?, fence: entry.number()? };
+            Ok(Due::Will { key, fence })
         }
         "expiry" => {
             let key = key(entry.text()?)?;

@@ -12,10 +12,10 @@ local function owed(s, generation)
   return found
 end
 
--- Moves the will to the outbox. A value is `<generation> <epoch> <expires at or 0> <bytes of owner>\n<owner><message>`.
-local function fire_will(s, generation)
+-- Moves the will to the outbox; `fence`: of whose will is meant, 0 = whoever's it is. A value is `<generation> <epoch> <expires at or 0> <bytes of owner>\n<owner><message>`.
+local function fire_will(s, generation, fence)
   local row = of(s, ':session:')
-  local will = s.g == generation and call('HMGET', row, 'will', 'will_expiry', 'owner')
+  local will = s.g == generation and (fence == 0 or fence == s.f) and call('HMGET', row, 'will', 'will_expiry', 'owner')
   if not will or not will[1] then return owed(s, generation) end
   call('HDEL', row, 'will', 'will_delay', 'will_expiry', 'will_bytes', 'will_at')
   call('ZREM', key(':timers'), 'will:' .. s.sid)
@@ -62,7 +62,7 @@ local function take_over(s, clean)
   local present = rest.persistent == '1' and not has_expired(rest) and clean == 0
   local is_due = rest.will_delay == '0'
   if rest.at then is_due = rest.will_at and tonumber(rest.will_at) <= now end
-  if not present or (rest.will_delay and is_due) then fired = fire_will(s, s.g) end
+  if not present or (rest.will_delay and is_due) then fired = fire_will(s, s.g, 0) end
   if not present then
     end_session(s)
     return false, fired, {}
@@ -136,9 +136,9 @@ function APPLY.D(s, a, i)
   return DONE
 end
 
--- Arguments: generation.
+-- Arguments: generation, fence or 0.
 function APPLY.F(s, a, i)
-  return { fire_will(s, a[i]) }
+  return { fire_will(s, a[i], a[i + 1]) }
 end
 
 -- Arguments: entry.

@@ -30,7 +30,7 @@ fn next_orphans(store: &dyn Store, count: usize) -> Vec<Restored> {
 }
 
 fn fire_and_end(generation: u64) -> [SessionOp; 2] {
-    [SessionOp::FireWill { generation }, SessionOp::End { generation, fence: None }]
+    [SessionOp::FireWill { generation, fence: None }, SessionOp::End { generation, fence: None }]
 }
 
 fn fire(store: &dyn Store, key: &SessionKey, ops: impl IntoIterator<Item = SessionOp>) -> OutboxEntry {
@@ -169,7 +169,7 @@ pub fn what_was_just_fired_is_left_to_the_node_that_fired_it(join: Join) {
     let (a, b) = (joined(join, node("a", 1)), joined(join, node("b", 2)));
     let with_will = || Open { will: Some(will("w", 0)), ..resuming() };
     let generation = open(&*a, &client("a"), with_will()).fence.generation;
-    fire(&*a, &client("a"), [SessionOp::FireWill { generation }]);
+    fire(&*a, &client("a"), [SessionOp::FireWill { generation, fence: None }]);
     open(&*a, &client("taken"), with_will());
     assert!(open(&*b, &client("taken"), resuming()).fired.is_some());
     assert!(owed(&*a).is_empty() && owed(&*b).is_empty());
