@@ -88,8 +88,8 @@ struct Active {
     line_bytes: usize,
     /// How many in the line have not been handed to the store yet as what they are: [`Stage::is_preparing`].
     preparing: usize,
-    /// And how many of those claim a key: whatever is kept behind them waits for them.
-    claiming: usize,
+    /// And how many of those have everything behind them wait: [`Stage::holds_up`].
+    holding: usize,
     /// Where the message answered last stands, if it has an idempotency key.
     position: Option<Position>,
     /// What else became of it.
@@ -212,7 +212,7 @@ impl Publisher {
                 let op = SessionOp::Receive { fence, packet_id };
                 Stage::Noting { commit: self.submit_own(op), message, due }
             }
-            _ if self.is_claiming() => Stage::Held { message, due },
+            _ if self.is_held_up() => Stage::Held { message, due },
             _ if key.is_some() => self.claim(message, due),
             _ if kept => self.keep(&message, None, due, &matched),
             _ => Stage::Turn { message },
@@ -220,7 +220,7 @@ impl Publisher {
         let active = self.active.get_or_insert_default();
         active.line_bytes += bytes;
         active.preparing += usize::from(stage.is_preparing());
-        active.claiming += usize::from(matches!(stage, Stage::Claiming { .. }));
+        active.holding += usize::from(stage.holds_up());
         active.messages += 1;
         active.line.push_back(Waiting { answering, bytes, stage, matched: Some(matched) });
         if active.line.len() > 1 {
@@ -242,8 +242,8 @@ impl Publisher {
         self.active.as_mut().map_or_else(Landed::default, |active| std::mem::take(&mut active.landed))
     }
 
-    fn is_claiming(&self) -> bool {
-        self.active.as_ref().is_some_and(|active| active.claiming > 0)
+    fn is_held_up(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.holding > 0)
     }
 
     fn submit_own(&self, op: SessionOp) -> Arc<Commit> {

@@ -37,7 +37,7 @@ pub(super) enum Stage {
     Noting { message: Arc<Message>, due: Option<UnixMillis>, commit: Arc<Commit> },
     /// Its idempotency key is being claimed; the rest follows when it is.
     Claiming { message: Arc<Message>, due: Option<UnixMillis>, claim: Claim, commit: Arc<Commit> },
-    /// One before it is claiming its key: it goes to the store after that one.
+    /// One before it is claiming its key, or is held itself: it goes to the store after that one.
     Held { message: Arc<Message>, due: Option<UnixMillis> },
     /// The store has the plan.
     Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit>, claim: Option<Claim> },
@@ -55,6 +55,11 @@ impl Stage {
     /// Whether the store does not have it yet as what it is.
     pub(super) fn is_preparing(&self) -> bool {
         matches!(self, Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. })
+    }
+
+    /// Whether what is kept behind it must not reach the store before it.
+    pub(super) fn holds_up(&self) -> bool {
+        matches!(self, Stage::Claiming { .. } | Stage::Held { .. })
     }
 }
 
@@ -97,7 +102,7 @@ impl Publisher {
         let placeholder = Stage::Refused(Refusal::Unknown);
         let stage = std::mem::replace(&mut active.line[at].stage, placeholder);
         active.preparing -= 1;
-        active.claiming -= usize::from(matches!(stage, Stage::Claiming { .. }));
+        active.holding -= usize::from(stage.holds_up());
         let matched = active.line[at].matched.clone();
         let stage = match stage {
             Stage::Noting { message, due, commit } => match plan::outcome(commit.take(), 0) {
@@ -121,7 +126,7 @@ impl Publisher {
         };
         if let Some(active) = &mut self.active {
             active.preparing += usize::from(stage.is_preparing());
-            active.claiming += usize::from(matches!(stage, Stage::Claiming { .. }));
+            active.holding += usize::from(stage.holds_up());
             active.line[at].stage = stage;
         }
         true

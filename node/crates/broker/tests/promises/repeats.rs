@@ -98,6 +98,35 @@ async fn what_comes_behind_a_message_that_claims_its_key_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn what_was_held_up_keeps_its_place_also_when_the_claim_is_through() {
+    let bench = Bench::start().await;
+    let stored = bench.connect("stored", 60).await;
+    bench.subscribe(&stored, "t", Qos::AtLeastOnce).await;
+    let opened = bench.connect("p", 60).await;
+    let principal = std::sync::Arc::new(weir_model::Principal::default());
+    let mut publisher =
+        Publisher::new(bench.broker.clone(), bench.realm(), opened.session, principal, opened.fence);
+    let kept = |payload| publish(payload, Qos::AtLeastOnce, false);
+    bench.store.close_gate();
+    publisher.publish(with_key(b"1", "k"), Answering::Puback(1));
+    // Its packet id is being noted, for longer than the claim takes.
+    publisher.publish(publish(b"2", Qos::ExactlyOnce, false), Answering::Pubrec(2));
+    publisher.publish(kept(b"3"), Answering::Puback(3));
+    let mut held = bench.store.held.lock().replace(Default::default()).unwrap();
+    let (claim, done) = held.pop_front().unwrap();
+    bench.store.pass(claim, done);
+    assert_eq!(publisher.completed(), None);
+    publisher.publish(kept(b"4"), Answering::Puback(4));
+    let (note, done) = held.pop_front().unwrap();
+    bench.store.pass(note, done);
+    assert_eq!(publisher.completed(), None);
+    bench.store.open_gate(None);
+    while publisher.completed().is_some() {}
+    publisher.push();
+    assert_eq!(bench.copies(&stored), b"1234");
+}
+
+#[tokio::test]
 async fn a_key_that_is_too_long_is_refused() {
     let bench = Bench::start().await;
     let stored = bench.connect("stored", 60).await;
