@@ -4,7 +4,7 @@ use weir_broker::form::Publish;
 use weir_broker::publish::claim::{KEY_BYTES_MAX, PROPERTY};
 use weir_broker::publish::{Answering, Publisher, Verdict};
 use weir_model::{Position, Properties, Qos, Reason};
-use weir_store::Refusal;
+use weir_store::{Page, Queued, Refusal, RowState, Store};
 
 use super::bench::{Bench, publish};
 
@@ -14,6 +14,13 @@ fn with_key<'a>(payload: &'a [u8], key: &str) -> Publish<'a> {
     let user = vec![(PROPERTY.into(), key.into())];
     let properties = Some(Box::new(Properties { user, ..Properties::default() }));
     Publish { properties, ..publish(payload, Qos::AtLeastOnce, false) }
+}
+
+fn payload(row: &Queued) -> u8 {
+    match &row.state {
+        RowState::Waiting(delivery) => delivery.message.payload[0],
+        RowState::Released => panic!("nobody has answered it"),
+    }
 }
 
 /// Publishes, and waits for the verdict and the position.
@@ -123,7 +130,10 @@ async fn what_was_held_up_keeps_its_place_also_when_the_claim_is_through() {
     bench.store.open_gate(None);
     while publisher.completed().is_some() {}
     publisher.push();
-    assert_eq!(bench.copies(&stored), b"1234");
+    let page = Page { rows_max: 10, bytes_max: 1 << 20 };
+    let rows = bench.store.read_queue(stored.session.key.clone(), 0, page).await.unwrap();
+    let payloads: Vec<u8> = rows.iter().map(payload).collect();
+    assert_eq!(payloads, b"1234");
 }
 
 #[tokio::test]
