@@ -69,9 +69,9 @@ impl Follower {
         self.digest
     }
 
-    /// A new connection: a full set that was coming is not.
+    /// A new connection: a full set that was coming is not, and who has applied nothing is told all.
     pub fn restart(&mut self) {
-        if self.state == State::Full {
+        if self.applied() == 0 {
             self.state = State::Lost;
         }
     }
@@ -94,7 +94,10 @@ impl Follower {
             Frame::Changes(changes) if changes.first == 0 && self.state == State::Full => {
                 Ok(Followed::Changed(self.apply(changes)?))
             }
-            Frame::FullEnd(end) if self.state == State::Full && end.filters == self.digest.filters => {
+            Frame::FullEnd(end)
+                if self.state == State::Full
+                    && self.digest == (Digest { sum: end.sum, filters: end.filters }) =>
+            {
                 (self.state, self.applied) = (State::Changes, end.version);
                 Ok(Followed::FullEnd)
             }

@@ -21,10 +21,12 @@ pub(crate) struct Offer {
     state: State,
     /// At which version each part of the set was read for the last full set, until changes are past all of them.
     read_at: Vec<u64>,
+    /// The last of them. A peer that is not that far yet knows changes it has not counted.
+    read_until: u64,
     /// Of the part that was read last.
     unsaid: VecDeque<proto::Changes>,
-    /// Filters named by the full set that is being said.
-    named: u64,
+    /// What the full set that is being said has named.
+    named: Digest,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +52,8 @@ impl Offer {
 
     /// A set that nobody ever wanted anything of has version 0: nothing to say, nothing to go on from.
     fn knows_all_since(&self, applied: u64, set: &Set) -> bool {
-        let read = self.read_at.iter().all(|read| *read <= applied);
-        applied != 0 && read && (set.forgotten()..=set.version).contains(&applied)
+        let counted = applied >= self.read_until;
+        applied != 0 && counted && (set.forgotten()..=set.version).contains(&applied)
     }
 
     pub fn is_idle(&self) -> bool {
@@ -91,13 +93,14 @@ impl Offer {
         match self.state {
             State::Idle => None,
             State::Begin => {
-                (self.read_at, self.named) = (vec![0; PARTS], 0);
+                (self.read_at, self.named) = (vec![0; PARTS], Digest::default());
                 self.state = State::Full { next_part: 0, version: set.version };
                 Some(Frame::Full(proto::Full {}))
             }
             State::Full { next_part: PARTS, version } => {
                 self.state = State::Changes { said: version };
-                Some(Frame::FullEnd(proto::FullEnd { version, filters: self.named }))
+                let Digest { sum, filters } = self.named;
+                Some(Frame::FullEnd(proto::FullEnd { version, filters, sum }))
             }
             State::Full { next_part, version } => {
                 let next_part = self.read_parts(set, next_part);
@@ -117,9 +120,11 @@ impl Offer {
         let mut saying = Saying::default();
         while part < PARTS && self.unsaid.is_empty() {
             self.read_at[part] = set.version;
-            self.named += set.parts[part].len() as u64;
+            self.read_until = set.version;
             for ((realm, filter), subscribers) in &set.parts[part] {
-                saying.change(*realm, filter, 0, told(filter, *subscribers));
+                let members = told(filter, *subscribers);
+                self.named.change(&set.realms[*realm as usize], filter, 0, members);
+                saying.change(*realm, filter, 0, members);
                 if saying.bytes >= FRAME_BYTES {
                     self.unsaid.push_back(std::mem::take(&mut saying).frame(set, 0, 0));
                 }
@@ -149,7 +154,7 @@ impl Offer {
             return None;
         }
         self.state = State::Changes { said: last };
-        if self.read_at.iter().all(|read| *read <= last) {
+        if self.read_until <= last {
             self.read_at = Vec::new();
         }
         Some(saying.frame(set, said + 1, last))

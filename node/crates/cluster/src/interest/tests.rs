@@ -155,6 +155,26 @@ fn a_gap_asks_for_all_once() {
     assert_eq!((peer.resyncs, peer.known.len()), (1, 3));
 }
 
+/// The full set had changes that its peer never heard the numbers of: told again they would count twice.
+#[test]
+fn a_connection_cut_between_a_full_set_and_what_it_was_ahead_of_begins_anew() {
+    let interest = Interest::new(100);
+    let (mut offer, mut peer) = (Offer::default(), Peer::default());
+    interest.add(&realm("r"), &filter("t/0"));
+    offer.begin(0, &interest.set.lock());
+    peer.take(interest.with_set(|set| offer.next_frame(set)).unwrap());
+    interest.add(&realm("r"), &filter("t/1"));
+    while !peer.follower.is_whole() {
+        peer.take(interest.with_set(|set| offer.next_frame(set)).unwrap());
+    }
+    assert_eq!(peer.follower.applied(), 1);
+    assert!(interest.with_set(|set| offer.next_frame(set)).is_some(), "the second change, which is lost");
+    peer.follower.restart();
+    offer.begin(peer.follower.applied(), &interest.set.lock());
+    peer.catch_up(&mut offer, &interest);
+    assert_eq!(peer.known.len(), 2);
+}
+
 #[test]
 fn frames_stay_below_what_a_reader_takes() {
     let interest = Interest::new(1 << 20);

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use weir_store::redis::{ConnectError, Servers, Shard};
+use weir_store::redis::{ConnectError, RedisConfig, Servers, Shard};
 use weir_store::{Level, LevelChoice};
 use weir_testkit::{Redis, eventually};
 
@@ -43,7 +43,10 @@ async fn a_write_waits_for_as_many_replicas_as_the_level_says() {
     let replica = Redis::build().replica_of(&redis).start();
     redis.wait_for_replicas(1);
     let level = Level::Replicated(NonZeroU32::MIN);
-    let servers = Servers::connect(&redis.url(), level.into(), &config()).await.unwrap();
+    // A replica counts as connected before it has loaded what it was sent, and confirms nothing until then.
+    let patience_ms = weir_testkit::PATIENCE.as_millis() as u64;
+    let config = RedisConfig { confirm_ms: patience_ms, response_timeout_ms: patience_ms, ..config() };
+    let servers = Servers::connect(&redis.url(), level.into(), &config).await.unwrap();
     let mut connection = connected(&servers, Shard::Topic(0)).await;
     let wait = connection.wait().unwrap().expect("replicas are waited for");
     let mut batch = redis::pipe();
