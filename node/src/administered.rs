@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -13,12 +14,16 @@ use weir_cluster::StoreKind;
 use weir_net::tls;
 
 use crate::config::{self, Catalog, Config};
+use crate::health;
 use crate::place::Place;
 use crate::telemetry::Render;
 
 mod redact;
 
 use redact::without_secrets;
+
+/// How often is looked whether the node is cut off, or has a way back.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// The node, as its administration sees it.
 pub struct Administered {
@@ -34,6 +39,8 @@ pub struct Administered {
     addresses: OnceLock<Vec<(&'static str, SocketAddr)>>,
     /// True when it is to drain.
     drain: watch::Sender<bool>,
+    /// True while clients are wanted.
+    ready: watch::Sender<bool>,
 }
 
 /// What it is made of.
@@ -56,7 +63,8 @@ impl Administered {
             told.send_replace(true);
         });
         let name = config.node.name();
-        Arc::new(Self { name, config, broker, place, kind, metrics, tls, addresses: OnceLock::new(), drain })
+        let (addresses, ready) = (OnceLock::new(), watch::Sender::new(false));
+        Arc::new(Self { name, config, broker, place, kind, metrics, tls, addresses, drain, ready })
     }
 
     /// The listeners are open.
@@ -71,6 +79,18 @@ impl Administered {
     fn listeners(&self) -> Vec<(String, String)> {
         let all = self.addresses.get().into_iter().flatten();
         all.map(|(name, at)| ((*name).to_owned(), at.to_string())).collect()
+    }
+
+    /// Says whether clients are wanted, as the health of the node has it, for ever. It begins when they are.
+    pub async fn tell_health(self: Arc<Self>, health: Arc<health::Watch>) {
+        let mut drain = self.drain.subscribe();
+        loop {
+            let drains = *drain.borrow_and_update();
+            let is_ready = !drains && health.look().state.is_ready(false);
+            self.ready.send_if_modified(|was| std::mem::replace(was, is_ready) != is_ready);
+            // The sender lives in `self`.
+            let _ = tokio::time::timeout(LOOK_AGAIN, drain.changed()).await;
+        }
     }
 
     /// Waits until an administrator wants the node to drain.
@@ -117,6 +137,10 @@ impl Machine for Administered {
 
     fn drain(&self) {
         self.drain.send_replace(true);
+    }
+
+    fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
     }
 
     fn is_open(&self) -> bool {

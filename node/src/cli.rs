@@ -17,6 +17,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod flags;
+mod handler;
 mod node;
 mod publish;
 mod serve;
@@ -64,6 +65,8 @@ enum Command {
     Topic(Box<topic::Args>),
     /// Make, read and consume streams: topics captured durably.
     Stream(Box<stream::Args>),
+    /// Write, try, upload and bind handlers: programs that turn messages into events.
+    Handler(Box<handler::Args>),
     /// See the nodes, and drain one.
     Node(Box<node::Args>),
     /// Say who may administer.
@@ -151,6 +154,7 @@ impl Cli {
             Some(Command::Session(args)) => session::run(&args),
             Some(Command::Topic(args)) => topic::run(&args),
             Some(Command::Stream(args)) => stream::run(&args),
+            Some(Command::Handler(args)) => handler::run(&args),
             Some(Command::Node(args)) => node::run(&args),
             Some(Command::Token(args)) => token::run(&args),
             Some(Command::Config(args)) => config::run(&args),

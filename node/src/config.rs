@@ -36,6 +36,8 @@ pub struct Config {
     pub access: weir_access::Config,
     /// Sessions, outboxes and routes.
     pub broker: weir_broker::Config,
+    /// Handlers: what an upload may be, and what all handlers of the node share.
+    pub runtime: weir_runtime::Config,
     /// The protocols and their limits.
     pub gateway: weir_gateway::Config,
     /// The other nodes: how they are found, who may be one, and the links to them.

@@ -43,8 +43,8 @@ pub struct Node {
     access: AbortHandle,
     administered: Arc<Administered>,
     admin: Option<weir_admin::Server>,
-    /// Tells who watches of nodes that come and go.
-    members: Option<AbortHandle>,
+    /// Tells who watches of nodes that come and go, and who asks for its health how this one is.
+    tells: Vec<AbortHandle>,
     /// Kept until the store is closed.
     _occupant: Occupant,
 }
@@ -74,6 +74,7 @@ impl Node {
             .await
             .context("the broker cannot start")?;
         broker.pressure().on_pressure(memory::give_back);
+        broker.run_handlers(config.runtime.clone(), Some(config.node.data_dir.join("handlers")));
         let place = take_place(&config, &opened, &broker).await?;
         let watch = Arc::new(Watch::new(Arc::clone(&store), place.clone()));
         let listen = weir_gateway::Listen {
@@ -103,8 +104,9 @@ impl Node {
             place.serves(&gateway.addresses()).await;
         }
         let (kind, drain_per_second) = (opened.kind, config.cluster.drain_per_second);
-        let members =
-            place.clone().map(|place| tokio::spawn(place.tell_members(broker.clone())).abort_handle());
+        let mut tells = vec![tokio::spawn(administered.clone().tell_health(watch.clone())).abort_handle()];
+        let members = place.clone().map(|place| place.tell_members(broker.clone()));
+        tells.extend(members.map(|members| tokio::spawn(members).abort_handle()));
         Ok(Self {
             store,
             kind,
@@ -116,7 +118,7 @@ impl Node {
             access: watching,
             administered,
             admin,
-            members,
+            tells,
             _occupant: occupant,
         })
     }
@@ -201,7 +203,7 @@ impl Node {
     pub async fn stop(self, grace: Duration) {
         let end = Instant::now() + grace;
         let left = || end.saturating_duration_since(Instant::now());
-        self.members.inspect(AbortHandle::abort);
+        self.tells.iter().for_each(AbortHandle::abort);
         if let Some(admin) = self.admin {
             admin.stop(ADMIN_GRACE.min(left())).await;
         }

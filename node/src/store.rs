@@ -81,6 +81,6 @@ fn is_away(error: &OpenError) -> bool {
         }
         RedisOpenError::Enrol(error) => matches!(error, EnrolError::Away(_) | EnrolError::Redis(_)),
         RedisOpenError::Shard { .. } => true,
-        RedisOpenError::Shards { .. } => false,
+        RedisOpenError::Shards { .. } | RedisOpenError::Threads { .. } => false,
     }
 }

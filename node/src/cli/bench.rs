@@ -49,7 +49,7 @@ fn broker(scenario: weir_bench::Scenario) -> Result<(), Failure> {
     }
     match report {
         Report::Load(load) if !load.median.is_result => Err(Failure::Said),
-        Report::Cluster(cluster) if cluster.rows.iter().any(|row| row.figures.is_empty()) => {
+        Report::Figures(figures) if figures.rows.iter().any(|row| row.figures.is_empty()) => {
             Err(Failure::Said)
         }
         _ => Ok(()),

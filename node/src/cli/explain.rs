@@ -189,6 +189,10 @@ fn tell_pub(out: &mut String, answer: &Pub) {
     more(out, total, answer.receivers.len());
     answer.groups.iter().for_each(|group| tell_group(out, group));
     more(out, answer.groups_total, answer.groups.len());
+    for stream in &answer.streams {
+        let _ = writeln!(out, "  stream     {} captures it", text(stream));
+    }
+    more(out, answer.streams_total, answer.streams.len());
 }
 
 fn tell_sub(out: &mut String, answer: &Sub) {

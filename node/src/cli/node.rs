@@ -1,4 +1,6 @@
-//! `weir node`: the nodes as one of them sees them, and draining one.
+//! `weir node`: the nodes as one of them sees them, draining one, and spreading the clients over all.
+
+mod rebalance;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +52,8 @@ enum Action {
         #[command(flatten)]
         server: Server,
     },
+    /// Send clients of nodes that have more than their share to nodes that have less.
+    Rebalance(rebalance::Args),
 }
 
 /// Asks the node, and prints what it says.
@@ -57,6 +61,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     block_on(async {
         match &args.action {
             Action::List { json, server } => list(*json, server).await,
+            Action::Rebalance(args) => rebalance::run(args).await,
             Action::Drain { node, reason, wait, wait_seconds, json, server } => {
                 let client = server.connect().await?;
                 let request = ClusterDrainRequest { node_id: node.clone(), reason: reason.clone() };

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use serde_json::json;
 use weir_bench::client::{Acknowledgement, Client, Message, Properties};
-use weir_model::Qos;
+use weir_broker::publish::level::PROPERTY;
+use weir_model::{Level, Qos};
 
 use super::Failure;
 use super::client::{self, Connection};
@@ -54,6 +55,10 @@ pub struct Args {
     /// What an answer must carry.
     #[arg(long, value_name = "TEXT")]
     correlation: Option<String>,
+    /// What the acknowledgement is to survive (Weir only, MQTT 5, QoS 1 or 2): stored, fsynced, replicated:N or
+    /// replicated:all.
+    #[arg(long, value_name = "LEVEL")]
+    ack_level: Option<Level>,
     /// Print one JSON object for each message published.
     #[arg(long)]
     json: bool,
@@ -116,6 +121,11 @@ impl Args {
         Ok(Some(self.message.clone().unwrap_or_default().into_bytes()))
     }
 
+    /// The user property that asks for the acknowledgement level.
+    fn level(&self) -> Option<(String, String)> {
+        self.ack_level.map(|level| (PROPERTY.to_owned(), level.to_string()))
+    }
+
     fn to_message(&self, payload: Vec<u8>) -> Message {
         Message {
             topic: self.topic.clone(),
@@ -127,7 +137,7 @@ impl Args {
                 content_type: self.content_type.clone(),
                 response_topic: self.response_topic.clone(),
                 correlation_data: self.correlation.clone().map(String::into_bytes),
-                user: self.property.clone(),
+                user: self.property.iter().cloned().chain(self.level()).collect(),
                 ..Properties::default()
             },
         }

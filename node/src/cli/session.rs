@@ -35,7 +35,7 @@ enum Action {
     Kick {
         #[command(flatten)]
         which: Which,
-        /// Why, for the audit log.
+        /// Why, for the audit log and the client.
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
         /// Print one JSON object.
@@ -48,7 +48,7 @@ enum Action {
     Delete {
         #[command(flatten)]
         which: Which,
-        /// Why, for the audit log.
+        /// Why, for the audit log and the client.
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
         /// Print one JSON object.

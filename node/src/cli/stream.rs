@@ -11,7 +11,7 @@ mod info;
 mod manage;
 mod publish;
 mod read;
-mod start;
+pub mod start;
 mod told;
 
 /// What `weir stream` takes.

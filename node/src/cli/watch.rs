@@ -15,6 +15,9 @@ pub struct Args {
     /// Only of clients whose id begins with this.
     #[arg(long, value_name = "TEXT", default_value = "")]
     prefix: String,
+    /// Of all nodes, not only of the one that is asked.
+    #[arg(long)]
+    all_nodes: bool,
     /// End after so many events.
     #[arg(long, short = 'C', value_name = "COUNT")]
     count: Option<u64>,
@@ -25,7 +28,7 @@ pub struct Args {
     server: Server,
 }
 
-const KINDS: [(&str, EventKind); 10] = [
+const KINDS: [(&str, EventKind); 11] = [
     ("connected", EventKind::Connected),
     ("disconnected", EventKind::Disconnected),
     ("kicked", EventKind::Kicked),
@@ -36,6 +39,7 @@ const KINDS: [(&str, EventKind); 10] = [
     ("rollback", EventKind::Rollback),
     ("dropped", EventKind::Dropped),
     ("missed", EventKind::Missed),
+    ("unheard", EventKind::Unheard),
 ];
 
 fn kind(text: &str) -> Result<EventKind, String> {
@@ -52,6 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let request = WatchEventsRequest {
             kinds: args.kinds.iter().map(|kind| (*kind).into()).collect(),
             client_id_prefix: args.prefix.clone(),
+            all_nodes: args.all_nodes,
         };
         let events = args.server.connect_without_end().await?.watch().events(request).await;
         let mut events = events.map_err(refused)?.into_inner();
@@ -89,6 +94,9 @@ fn in_json(event: &WatchEventsResponse) -> Value {
 
 fn line(event: &WatchEventsResponse) -> String {
     let mut line = format!("{}  {:<13}", time(event.unix_ms), name(event));
+    if !event.node_id.is_empty() {
+        line.push_str(&format!(" at {}", text(&event.node_id)));
+    }
     let told = [
         ("", &event.client_id),
         ("node ", &event.member),

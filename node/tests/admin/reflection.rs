@@ -10,7 +10,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use weir_admin::tonic::Code;
 
-use crate::scene::{admin, closed, node};
+use crate::scene::{admin, closed, node, until};
 
 fn question(message: MessageRequest) -> ServerReflectionRequest {
     ServerReflectionRequest { host: String::new(), message_request: Some(message) }
@@ -49,8 +49,12 @@ async fn health_needs_no_credentials_and_reflection_does() {
     let node = closed().start();
     let channel = admin(&node).await.channel;
     let ask = HealthCheckRequest { service: "weir.admin.v1.Sessions".to_owned() };
-    let health = HealthClient::new(channel.clone()).check(ask).await.expect("answered").into_inner();
-    assert_eq!(health.status(), ServingStatus::Serving);
+    until("a node that serves", async || {
+        let health =
+            HealthClient::new(channel.clone()).check(ask.clone()).await.expect("answered").into_inner();
+        (health.status() == ServingStatus::Serving).then_some(())
+    })
+    .await;
     let asked = tokio_stream::iter([question(MessageRequest::ListServices(String::new()))]);
     let refused = ServerReflectionClient::new(channel).server_reflection_info(asked).await;
     assert_eq!(refused.expect_err("refused").code(), Code::Unauthenticated);

@@ -1,14 +1,15 @@
 //! Sessions are listed page by page, shown, kicked and deleted, whatever their names are.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use weir_admin::proto::{
     SessionsDeleteRequest, SessionsGetRequest, SessionsKickRequest, SessionsListRequest,
 };
 use weir_admin::tonic::Code;
-use weir_bench::client::{Message, Options, Will};
+use weir_bench::client::{Error, Message, Options, Will};
 use weir_model::Qos;
-use weir_testkit::RawMqtt;
+use weir_testkit::{PATIENCE, RawMqtt};
 
 use crate::scene::{admin, clean, connect, ended, kept, node, refusal, subscribe, until};
 
@@ -110,6 +111,32 @@ async fn a_session_is_shown_with_its_subscriptions_and_what_waits_for_it() {
     assert_eq!(sessions.list(users).await.expect("a page").into_inner().sessions.len(), 1);
     let nobody = SessionsGetRequest { client_id: "nobody".to_owned(), ..Default::default() };
     assert_eq!(refusal(sessions.get(nobody).await).0, Code::NotFound);
+}
+
+#[tokio::test]
+async fn who_is_sent_away_hears_why_if_its_packets_may_be_that_long() {
+    let node = node().start();
+    let mut sessions = admin(&node).await.sessions();
+    let small = Options { packet_bytes_max: NonZeroU32::new(310), ..clean("small") };
+    let (mut told, mut short) = (connect(&node, &clean("told")).await, connect(&node, &small).await);
+    let reason = "maintenance of the east wing".to_owned();
+    for name in ["told", "small"] {
+        let (client_id, reason) = (name.to_owned(), reason.clone());
+        let kick = SessionsKickRequest { client_id, reason, ..Default::default() };
+        sessions.kick(kick).await.expect("kicked");
+    }
+    for (client, expected) in [(&mut told, Some(reason)), (&mut short, None)] {
+        match tokio::time::timeout(PATIENCE, client.next()).await.expect("in time") {
+            Err(Error::Disconnected { code, reason, .. }) => {
+                assert_eq!((code.as_u8(), reason), (0x98, expected));
+            }
+            other => panic!("the end was expected, not {other:?}"),
+        }
+    }
+    for reason in ["x".repeat(1025), "a\0b".to_owned()] {
+        let kick = SessionsKickRequest { client_id: "told".to_owned(), reason, ..Default::default() };
+        assert_eq!(refusal(sessions.kick(kick).await).1.field, "reason");
+    }
 }
 
 #[tokio::test]

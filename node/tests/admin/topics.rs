@@ -3,8 +3,9 @@
 use weir_admin::proto::topics_explain_request::Question;
 use weir_admin::proto::topics_list_subscriptions_request::Of;
 use weir_admin::proto::{
-    ExplainPublish, ExplainSubscribe, TopicsDeleteRetainedRequest, TopicsExplainRequest,
-    TopicsGetRetainedRequest, TopicsListRetainedRequest, TopicsListSubscriptionsRequest,
+    ExplainPublish, ExplainSubscribe, StreamSpec, StreamsCreateRequest, TopicsDeleteRetainedRequest,
+    TopicsExplainRequest, TopicsGetRetainedRequest, TopicsListRetainedRequest,
+    TopicsListSubscriptionsRequest,
 };
 use weir_admin::tonic::Code;
 
@@ -118,7 +119,14 @@ async fn verdicts_are_explained_for_a_client() {
         ..Default::default()
     };
     let publish = |qos| Question::Publish(ExplainPublish { topic: "news/x".to_owned(), qos, retain: false });
+    for name in ["second", "first", "other"] {
+        let filters = vec![if name == "other" { "else/#" } else { "news/#" }.to_owned()];
+        let spec = Some(StreamSpec { filters, ..StreamSpec::default() });
+        let create = StreamsCreateRequest { name: name.to_owned(), spec, ..Default::default() };
+        admin(&node).await.streams().create(create).await.expect("made");
+    }
     let told = topics.explain(ask("c", publish(1))).await.expect("explained").into_inner();
+    assert_eq!(told.streams, ["first", "second"]);
     let json: serde_json::Value = serde_json::from_str(&told.json).expect("JSON");
     assert!(told.allowed && json["receivers"][0]["client"] == "c", "{told:?}");
     let subscribe = Question::Subscribe(ExplainSubscribe { filter: "a/#/b".to_owned(), qos: 0 });

@@ -1,14 +1,15 @@
 //! What happens at a node is seen as it happens; who reads too slowly is told what it missed.
 
+use weir_admin::client::{Client, Target};
 use weir_admin::proto::{
     EventKind, SessionsKickRequest, WatchEventsRequest, WatchEventsResponse, WatchStatsRequest,
 };
 use weir_admin::tonic::{Code, Request};
 use weir_bench::client::Message;
 use weir_model::Qos;
-use weir_testkit::{PATIENCE, RawMqtt, eventually};
+use weir_testkit::{Cluster, PATIENCE, RawMqtt, Redis, eventually};
 
-use crate::scene::{admin, clean, connect, ended, node, refusal, subscribe, target};
+use crate::scene::{PROGRAM, admin, clean, connect, ended, node, refusal, subscribe, target};
 
 async fn next(events: &mut weir_admin::tonic::Streaming<WatchEventsResponse>) -> WatchEventsResponse {
     let event = tokio::time::timeout(PATIENCE, events.message()).await.expect("in time");
@@ -120,8 +121,8 @@ async fn a_stream_ends_with_its_reader_its_deadline_or_its_node() {
 
     let mut request = Request::new(WatchEventsRequest::default());
     request.set_timeout(std::time::Duration::from_millis(300));
-    let endless = weir_admin::client::Target { calls_end: false, ..target(&node) };
-    let endless = weir_admin::client::Client::connect(&endless).await.expect("connected");
+    let endless = Target { calls_end: false, ..target(&node) };
+    let endless = Client::connect(&endless).await.expect("connected");
     let mut events = endless.watch().events(request).await.expect("watching").into_inner();
     let end = tokio::time::timeout(PATIENCE, events.message()).await.expect("in time");
     assert_eq!(end.expect_err("late").code(), Code::DeadlineExceeded);
@@ -166,4 +167,57 @@ async fn what_cannot_be_watched_is_refused_by_its_field() {
     let _first = admin.watch().events(WatchEventsRequest::default()).await.expect("watching");
     let (code, _) = refusal(admin.watch().events(WatchEventsRequest::default()).await);
     assert_eq!(code, Code::ResourceExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_at_every_node_is_seen_from_any_one() {
+    let redis = Redis::start();
+    let mut cluster =
+        Cluster::of(PROGRAM, &redis.url()).nodes(2).each(|_, node| node.listen("admin")).start();
+    let lasting = Target { calls_end: false, ..target(cluster.node(0)) };
+    let near = Client::connect(&lasting).await.expect("connected");
+    let kinds = [EventKind::Connected, EventKind::Kicked, EventKind::Unheard, EventKind::MemberLeft];
+    let request = WatchEventsRequest {
+        kinds: kinds.map(i32::from).to_vec(),
+        client_id_prefix: "seen".to_owned(),
+        all_nodes: true,
+    };
+    let mut events = near.watch().events(request).await.expect("watching").into_inner();
+    let mut client = connect(cluster.node(1), &clean("unseen")).await;
+    // The other node is asked once it is linked: until then nothing of it is heard.
+    let mut number = 0;
+    let first = loop {
+        let _client = connect(cluster.node(1), &clean(&format!("seen/{number}"))).await;
+        number += 1;
+        let soon = std::time::Duration::from_millis(500);
+        match tokio::time::timeout(soon, events.message()).await {
+            Ok(event) => break event.expect("the stream goes on").expect("an event"),
+            Err(_) => assert!(number < 60, "nothing is heard"),
+        }
+    };
+    assert_eq!((first.kind(), first.node_id.as_str()), (EventKind::Connected, "node-1"));
+    let mut seen = connect(cluster.node(0), &clean("seen/here")).await;
+    let kick = SessionsKickRequest { client_id: "seen/here".to_owned(), ..Default::default() };
+    near.sessions().kick(kick).await.expect("kicked");
+    assert_eq!(ended(&mut seen).await, 0x98);
+    loop {
+        let event = next(&mut events).await;
+        if event.kind() == EventKind::Kicked {
+            break assert_eq!((event.node_id.as_str(), event.client_id.as_str()), ("node-0", "seen/here"));
+        }
+    }
+    client.ping().await.expect("it is still there");
+    // A node that is silent is told of once, and goes on being asked.
+    cluster.stop(1);
+    let silent = loop {
+        let event = next(&mut events).await;
+        if event.kind() != EventKind::Connected {
+            break event;
+        }
+    };
+    cluster.cont(1);
+    assert!([EventKind::Unheard, EventKind::MemberLeft].contains(&silent.kind()), "{silent:?}");
+    assert_eq!(silent.member, "node-1");
+    drop(client);
+    cluster.kill9(1);
 }

@@ -4,6 +4,7 @@ mod delivery;
 mod dev_cluster;
 mod drain;
 mod faults;
+mod groups;
 mod life;
 mod membership;
 mod redis_away;

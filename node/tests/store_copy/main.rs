@@ -2,12 +2,17 @@
 
 mod command;
 mod refusals;
+#[path = "../streams_admin/scene.rs"]
+#[expect(dead_code, reason = "what is copied here takes less")]
+mod scene;
 mod story;
+mod streaming;
 
 use weir_testkit::{Cluster, Node, Redis};
 
 use command::{PROGRAM, copied, embedded};
 use story::Story;
+use streaming::Consuming;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_find_everything_in_the_cluster_that_their_node_was_copied_to_and_back() {
@@ -42,6 +47,28 @@ async fn sessions_whose_node_was_killed_go_on_where_it_is_copied_to() {
     copied(&[&embedded(one.path()), &redis.url()]);
     let cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).start();
     story.go_on(cluster.node(1), cluster.node(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_goes_on_in_the_cluster_that_its_stream_was_copied_to_and_back() {
+    let (redis, one, other) = (Redis::start(), dir(), dir());
+    let mut node = scene::node().data_dir(one.path()).start();
+    let mut consuming = Consuming::begin(&node).await;
+    assert!(node.sigterm_and_wait().success());
+
+    let report = copied(&[&embedded(one.path()), &redis.url()]);
+    assert_eq!(report["rows"]["records"]["rows"], 8, "{report}");
+    let cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).each(|_, node| node.listen("admin"));
+    let mut cluster = cluster.start();
+    consuming.go_on(cluster.node(1), "late").await;
+    cluster.end(0);
+    cluster.end(1);
+
+    let report = copied(&[&redis.url(), &embedded(other.path())]);
+    assert_eq!(report["rows"]["records"]["rows"], 9, "{report}");
+    let node = scene::node().data_dir(other.path()).start();
+    consuming.go_on(&node, "later").await;
+    node.balanced();
 }
 
 #[tokio::test(flavor = "multi_thread")]

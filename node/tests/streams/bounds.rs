@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_access::{Access, Action, Anonymous, Explanation, Parts, Policy, PublishRights, RefusedSubscribe};
 use weir_broker::stream::Spec;
-use weir_model::{Filter, Principal, Qos};
+use weir_model::{Filter, Level, Principal, Qos};
 use weir_wire::mqtt::ReasonCode;
 
 use crate::client::{CLEAN, Client, How, KEPT};
@@ -125,6 +125,10 @@ impl Policy for Allowed {
 
     fn publish(&self, _: &Principal, _: &str) -> PublishRights {
         PublishRights::ALL
+    }
+
+    fn ack_level_min(&self, _: &Principal, _: &str, _: Qos, _: bool) -> Option<Level> {
+        None
     }
 
     fn subscribe(&self, _: &Principal, filter: &Filter) -> Option<Qos> {

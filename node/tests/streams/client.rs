@@ -44,6 +44,21 @@ impl Record {
     }
 }
 
+/// What a PUBACK says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub code: ReasonCode,
+    pub reason: Option<String>,
+    user: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// The value of a user property.
+    pub fn property(&self, name: &str) -> Option<String> {
+        self.user.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+}
+
 /// How a client connects.
 #[derive(Debug, Clone, Copy)]
 pub struct How {
@@ -145,6 +160,21 @@ impl Client {
         payload: &str,
         user: &[(&str, &str)],
     ) -> (ReasonCode, Option<String>) {
+        let answer = self.publish_and_hear(topic, payload, user);
+        let position = answer.property("weir-position");
+        (answer.code, position)
+    }
+
+    /// The same; with everything that the acknowledgement tells.
+    pub fn publish_and_hear(&mut self, topic: &str, payload: &str, user: &[(&str, &str)]) -> Answer {
+        let packet_id = self.send_publish(topic, payload, user);
+        let (answered, answer) = self.next_puback();
+        assert_eq!(answered, packet_id);
+        answer
+    }
+
+    /// Publishes at QoS 1 and does not wait.
+    pub fn send_publish(&mut self, topic: &str, payload: &str, user: &[(&str, &str)]) -> NonZeroU16 {
         let packet_id = self.next_id();
         let properties =
             mqtt::MessageProperties { user: List::of(user), ..mqtt::MessageProperties::default() };
@@ -157,10 +187,21 @@ impl Client {
         let mut bytes = Vec::new();
         encode::publish(&mut bytes, &publish, self.version);
         self.link.send(&bytes);
+        packet_id
+    }
+
+    /// Whether nothing has come yet.
+    pub fn hears_nothing(&mut self) -> bool {
+        self.link.frame_within(Duration::from_millis(1)).expect("the connection stands").is_none()
+    }
+
+    /// The next PUBACK.
+    pub fn next_puback(&mut self) -> (NonZeroU16, Answer) {
         self.wait_for(|packet| match packet {
-            Packet::Puback(ack) if ack.packet_id == packet_id => {
-                let position = ack.user.iter().find(|(name, _)| *name == "weir-position");
-                Some((ack.code, position.map(|(_, value)| value.to_owned())))
+            Packet::Puback(ack) => {
+                let user = ack.user.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let reason = ack.reason.map(str::to_owned);
+                Some((ack.packet_id, Answer { code: ack.code, reason, user }))
             }
             _ => None,
         })

@@ -47,8 +47,17 @@ async fn a_group_is_made_once_altered_by_its_fields_listed_and_ended() {
         .into_inner()
         .group
         .expect("one");
-    let spec = now.spec.expect("a spec");
+    let spec = now.spec.clone().expect("a spec");
     assert_eq!((spec.deliveries_max, spec.ack_wait_ms), (Some(1), Some(30_000)));
+    let seen = now.version;
+    let late = |version| StreamsAlterGroupRequest {
+        version,
+        ..alter(GroupSpec { ack_wait_ms: Some(7000), ..GroupSpec::default() }, "ack_wait_ms")
+    };
+    let both = (one.alter_group(late(seen)).await, two.alter_group(late(seen)).await);
+    assert!(both.0.expect("altered").into_inner().group.expect("one").version > seen);
+    let (code, detail) = refusal(both.1);
+    assert_eq!((code, detail.reason.as_str(), detail.field.as_str()), (Code::Aborted, "changed", "version"));
     let bad = [
         ("update_mask", "start", GroupSpec::default()),
         ("spec.dead_letter", "dead_letter", GroupSpec { dead_letter: "none".into(), ..Default::default() }),
@@ -119,4 +128,60 @@ async fn dead_letters_are_published_again_to_where_they_came_from() {
     assert_eq!(text_of(&member.take(1).await), ["once more"]);
     let (code, detail) = refusal(admin.streams().redrive_group(redrive("plain")).await);
     assert_eq!((code, detail.reason.as_str()), (Code::FailedPrecondition, "no_dead_letters"));
+}
+
+/// Has a group give up these records, and waits until they are dead letters.
+async fn give_up(admin: &weir_admin::client::Client, group: &str, topic: &str, count: usize) {
+    let before = read(admin, reading("dead")).await.len();
+    let mut member = Member::join(admin, S, group).await;
+    fill(admin, topic, count).await;
+    for record in member.take(count).await {
+        assert!(member.nack(&record, None).await.refused.is_empty());
+    }
+    crate::scene::until("the dead letters", async || {
+        (read(admin, reading("dead")).await.len() == before + count).then_some(())
+    })
+    .await;
+    member.leave().await;
+}
+
+#[tokio::test]
+async fn only_the_dead_letters_that_are_meant_are_published_again_and_none_twice() {
+    let node = node().start();
+    let admin = admin(&node).await;
+    stream(&admin, S, &["a/#"]).await;
+    stream(&admin, "dead", &[]).await;
+    let spec = || GroupSpec { deliveries_max: Some(1), dead_letter: "dead".into(), ..GroupSpec::default() };
+    group(&admin, S, G, spec()).await;
+    give_up(&admin, G, "a/x", 4).await;
+    let late = StreamStart { from: Some(From::End(StreamEnd::Latest.into())) };
+    group(&admin, S, "h", GroupSpec { start: Some(late), ..spec() }).await;
+    give_up(&admin, "h", "a/h", 2).await;
+    let letters = read(&admin, reading("dead")).await;
+    let asked = |group: &str| StreamsRedriveGroupRequest {
+        stream: S.into(),
+        group: group.into(),
+        ..Default::default()
+    };
+    let redrive = async |request| {
+        let done = admin.streams().redrive_group(request).await.expect("redriven").into_inner();
+        (done.redriven, done.passed_over)
+    };
+    let (second, third) = (letters[1].position.clone(), letters[2].position.clone());
+    let middle = StreamsRedriveGroupRequest { from_position: second, until_position: third, ..asked(G) };
+    assert_eq!(redrive(middle.clone()).await, (2, 4));
+    // The same again finds them done, however often.
+    assert_eq!(redrive(middle).await.0, 0);
+    assert_eq!(redrive(asked("h")).await, (2, 2));
+    let one = StreamsRedriveGroupRequest { records_max: 1, ..asked(G) };
+    assert_eq!((redrive(one).await.0, redrive(asked(G)).await.0, redrive(asked(G)).await.0), (1, 1, 0));
+    let records = read(&admin, reading(S)).await;
+    let mut again: Vec<_> = payloads(&records[6..]).into_iter().map(str::to_owned).collect();
+    again.sort();
+    assert_eq!(again, ["0", "0", "1", "1", "2", "3"]);
+    for (field, from, until) in [("from_position", "1", ""), ("until_position", "9:9-9", "1:1-1")] {
+        let (from_position, until_position) = (from.to_owned(), until.to_owned());
+        let bad = StreamsRedriveGroupRequest { from_position, until_position, ..asked(G) };
+        assert_eq!(refusal(admin.streams().redrive_group(bad).await).1.field, field);
+    }
 }

@@ -61,6 +61,41 @@ async fn a_repeat_under_its_key_is_answered_as_the_first_time_and_does_nothing()
 }
 
 #[tokio::test]
+async fn a_message_hears_the_level_it_asked_for_or_why_it_cannot_have_it() {
+    let node = node().set("store.level", "stored").start();
+    let admin = admin(&node).await;
+    stream(&admin, "s", &["a/#"]).await;
+    let at = |level: &str, topic: &str| StreamsPublishRequest {
+        ack_level: level.to_owned(),
+        ..message(topic, "p")
+    };
+    let reached =
+        async |request| admin.streams().publish(request).await.expect("published").into_inner().ack_level;
+    assert_eq!(reached(at("fsynced", "a/x")).await, "fsynced");
+    assert_eq!(reached(at("stored", "a/x")).await, "stored");
+    assert_eq!(reached(at("fsynced", "b")).await, "none");
+    assert_eq!(reached(at("", "a/x")).await, "");
+    let (code, detail) = refusal(admin.streams().publish(at("replicated:2", "a/x")).await);
+    assert_eq!((code, detail.reason.as_str()), (Code::FailedPrecondition, "ack_level_impossible"));
+    let (code, detail) = refusal(admin.streams().publish(at("all", "a/x")).await);
+    assert_eq!((code, detail.field.as_str()), (Code::InvalidArgument, "ack_level"));
+    assert_eq!(payloads(&read(&admin, reading("s")).await).len(), 3);
+    node.balanced();
+}
+
+#[tokio::test]
+async fn a_level_below_that_of_the_node_is_for_those_whom_the_policy_lets() {
+    let node = node().start();
+    let admin = admin(&node).await;
+    stream(&admin, "s", &["a/#"]).await;
+    let lowered = StreamsPublishRequest { ack_level: "stored".to_owned(), ..message("a/x", "p") };
+    let (code, detail) = refusal(admin.streams().publish(lowered).await);
+    assert_eq!((code, detail.reason.as_str()), (Code::PermissionDenied, "ack_level_min"));
+    assert!(read(&admin, reading("s")).await.is_empty());
+    node.balanced();
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_is_refused_by_its_field() {
     let node = node().start();
     let admin = admin(&node).await;

@@ -8,6 +8,7 @@ mod bench;
 mod command;
 mod count;
 mod fuzz;
+mod handlers;
 mod soak;
 mod test;
 mod tools;
@@ -25,6 +26,12 @@ enum Task {
     Test,
     /// Bring the foreign clients only, and say where they are (WEIR_TOOLS).
     Tools,
+    /// Build the example handlers as WASM, and say where they are (WEIR_HANDLERS).
+    Handlers {
+        /// Those in Rust this way only, instead of the first one that works.
+        #[arg(long)]
+        way: Option<handlers::Way>,
+    },
     /// Keep a release node under changing load for this long; it must neither fall nor refuse to end. Or a cluster
     /// under traffic while nodes and Redis fail at random: no promise may be broken.
     Soak {
@@ -56,6 +63,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test => test::run(),
         Task::Tools => tools::task(),
+        Task::Handlers { way } => handlers::task(way),
         Task::Soak { seconds, minutes, cluster, seed } => {
             let seconds = minutes.map_or(seconds, |minutes| 60 * minutes);
             if cluster { soak::cluster(seconds, seed) } else { soak::run(seconds) }

@@ -6,18 +6,20 @@ use anyhow::{Result, bail};
 
 use crate::command::{cargo, watched};
 use crate::count::Count;
-use crate::{fuzz, tools};
+use crate::{fuzz, handlers, tools};
 
 /// Seconds each fuzz target gets here; `cargo xtask fuzz` takes longer.
 const FUZZ_SECONDS: u64 = 20;
 
-/// Brings tools, runs tests and short fuzzing, counts. Something missing is a failure by name.
+/// Brings tools, builds handlers, runs tests and short fuzzing, counts. Something missing is a failure by name.
 pub fn run() -> Result<()> {
-    let missing = tools::bring();
+    let mut missing = tools::bring();
+    missing.extend(handlers::build(None));
     let mut count = Count::default();
     let mut failed = Vec::new();
     for (name, mut command) in runners() {
-        let status = watched(command.env("WEIR_TOOLS", tools::directory()), |line| count.read(line))?;
+        command.env("WEIR_TOOLS", tools::directory()).env("WEIR_HANDLERS", handlers::directory());
+        let status = watched(&mut command, |line| count.read(line))?;
         if !status.success() {
             failed.push(format!("{name}: {status}"));
         }
@@ -49,11 +51,12 @@ fn runners() -> Vec<(&'static str, Command)> {
     if !nextest {
         let mut tests = cargo();
         tests.args(["test", "--workspace", "--no-fail-fast"]);
-        return vec![("cargo test", tests)];
+        return vec![("cargo test", tests), ("cargo test, handlers", handlers::tests())];
     }
     let mut tests = cargo();
     tests.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
     let mut examples = cargo();
     examples.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-    vec![("cargo nextest", tests), ("cargo test --doc", examples)]
+    let handlers = ("cargo test, handlers", handlers::tests());
+    vec![("cargo nextest", tests), ("cargo test --doc", examples), handlers]
 }

@@ -56,7 +56,7 @@ fn redis() -> Result<()> {
 }
 
 /// Debian packages, for root only. Their services are not started.
-fn apt_install(packages: &[&str]) -> Result<()> {
+pub fn apt_install(packages: &[&str]) -> Result<()> {
     let user = fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own));
     if user.ok() != Some(0) || find("apt-get").is_none() {
         bail!("not installed; as root on Debian it would be: apt-get install {}", packages.join(" "));
@@ -71,31 +71,36 @@ fn apt_install(packages: &[&str]) -> Result<()> {
 }
 
 fn python() -> Result<()> {
-    let wanted = root().join("node/tests/clients/requirements.txt");
-    let here = directory().join("python");
-    unless_brought(&here, &[&wanted], || {
+    pip_install(&root().join("node/tests/clients/requirements.txt"), "python").map(drop)
+}
+
+/// The packages of a `requirements.txt`, in a directory of the tools; where their programs are.
+pub fn pip_install(wanted: &Path, here: &str) -> Result<PathBuf> {
+    let here = directory().join(here);
+    unless_brought(&here, &[wanted], || {
         let venv = |flag: &str| must(command("python3").args(["-m", "venv", flag]).arg(&here));
         if venv("--clear").is_err() {
             apt_install(&["python3", "python3-venv"])?;
             venv("--clear")?;
         }
         let mut pip = command(here.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&wanted);
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(wanted);
         must(&mut pip)
-    })
+    })?;
+    Ok(here.join("bin"))
 }
 
 fn node() -> Result<()> {
-    npm_install("node/tests/clients/package.json", "node")
+    npm_install("node/tests/clients/package.json", "node").map(drop)
 }
 
 /// Judges the contracts in `proto/`.
 fn buf() -> Result<()> {
-    npm_install("node/tests/admin/package.json", "buf")
+    npm_install("node/tests/admin/package.json", "buf").map(drop)
 }
 
-/// The packages of a `package.json`, in a directory of the tools.
-fn npm_install(wanted: &str, here: &str) -> Result<()> {
+/// The packages of a `package.json`, in a directory of the tools; returns the directory.
+pub fn npm_install(wanted: &str, here: &str) -> Result<PathBuf> {
     let (wanted, here) = (root().join(wanted), directory().join(here));
     unless_brought(&here, &[&wanted], || {
         if find("npm").is_none() {
@@ -106,7 +111,8 @@ fn npm_install(wanted: &str, here: &str) -> Result<()> {
         let mut npm: Command = command("npm");
         npm.args(["install", "--no-audit", "--no-fund", "--no-package-lock"]).current_dir(&here);
         must(&mut npm)
-    })
+    })?;
+    Ok(here)
 }
 
 /// Steps the clock of one process.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use weir_model::{Filter, Principal, Qos, Reason};
+use weir_model::{Filter, Level, Principal, Qos, Reason};
 
 use crate::identity::{Authenticator, Credentials, Exchange, Grant, Identity};
 use crate::load::Source;
@@ -114,6 +114,11 @@ impl Access {
 
     pub fn publish_rights(&self, principal: &Principal, topic: &str) -> PublishRights {
         self.parts.load().policy.publish(principal, topic)
+    }
+
+    /// The lowest acknowledgement level that this publish may ask for; `None` = none below that of the node.
+    pub fn ack_level_min(&self, principal: &Principal, topic: &str, qos: Qos, retain: bool) -> Option<Level> {
+        self.parts.load().policy.ack_level_min(principal, topic, qos, retain)
     }
 
     /// The highest QoS a subscription may have; `None` = refused.

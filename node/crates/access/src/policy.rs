@@ -1,6 +1,6 @@
 //! What somebody may do: the questions, one function each, which every path of a message asks.
 
-use weir_model::{Filter, Principal, Qos};
+use weir_model::{Filter, Level, Principal, Qos};
 
 use crate::PublishRights;
 
@@ -21,6 +21,9 @@ pub trait Policy: Send + Sync {
     fn may_connect(&self, principal: &Principal) -> bool;
 
     fn publish(&self, principal: &Principal, topic: &str) -> PublishRights;
+
+    /// The lowest acknowledgement level that a publish it allows may ask for; `None` = none below that of the node.
+    fn ack_level_min(&self, principal: &Principal, topic: &str, qos: Qos, retain: bool) -> Option<Level>;
 
     /// The highest QoS a subscription may have; `None` = none at all. The filter is judged as a whole
     /// set of topics: it must lie inside what is allowed, and touch nothing that is denied.
@@ -66,6 +69,11 @@ impl Policy for AllowAll {
 
     fn publish(&self, _: &Principal, _: &str) -> PublishRights {
         PublishRights::ALL
+    }
+
+    /// What the operator promises is not for everybody to take away.
+    fn ack_level_min(&self, _: &Principal, _: &str, _: Qos, _: bool) -> Option<Level> {
+        None
     }
 
     fn subscribe(&self, _: &Principal, _: &Filter) -> Option<Qos> {

@@ -22,6 +22,11 @@ pub fn changed<T>(
     done.map(Response::new).map_err(Status::from)
 }
 
+/// Says what became of a change that took its time, and counts it.
+pub fn ended(caller: &Caller, what: &'static str, on: &str, result: &'static str) {
+    say(caller, what, on, "", result);
+}
+
 /// A change that was not even tried.
 pub fn denied(caller: &Caller, method: &str) {
     say(caller, "denied", method, "", "scope");

@@ -8,6 +8,7 @@ use tonic::Request;
 
 use crate::error::Refused;
 use crate::scope::Scopes;
+use crate::standing::Proof;
 
 /// Whoever makes a call; it is in the extensions of each request that has passed the guard.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Caller {
     pub who: Arc<str>,
     pub from: SocketAddr,
     pub scopes: Arc<Scopes>,
+    /// What it was let in by; calls that last end with it.
+    pub proof: Proof,
     /// When the caller has no more use for the answer, if it said so. The guard ends what answers once; streams end
     /// themselves.
     pub deadline: Option<Instant>,

@@ -100,6 +100,7 @@ services! {
     config: config_client::ConfigClient,
     watch: watch_client::WatchClient,
     streams: streams_client::StreamsClient,
+    handlers: handlers_client::HandlersClient,
 }
 
 impl Client {

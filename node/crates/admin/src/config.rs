@@ -1,6 +1,7 @@
 //! The `[admin]` section: who may administer, and what a call may cost.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -45,6 +46,10 @@ pub struct Config {
     pub watchers_max: usize,
     /// Calls of `Streams` that read, consume or publish without an end, at a time; one more is refused with RESOURCE_EXHAUSTED. 0 = no limit.
     pub stream_calls_max: usize,
+    /// Clients that `Cluster.Rebalance` moves in a second, of all nodes together, whose caller does not say how many.
+    pub rebalance_per_second: NonZeroU32,
+    /// Seconds for which a client that was moved by `Cluster.Rebalance` is not moved again. 0 = it may be at once.
+    pub rebalance_pause_seconds: u64,
     /// Seconds between two pings of a connection; one that does not answer within 20 seconds is closed. 0 = none.
     pub keep_alive_seconds: u64,
     /// The certificate of the listener, and the authorities for those who administer.
@@ -112,6 +117,8 @@ impl Default for Config {
             page_size_max: 10_000,
             watchers_max: 64,
             stream_calls_max: 1000,
+            rebalance_per_second: const { NonZeroU32::new(100).unwrap() },
+            rebalance_pause_seconds: 600,
             keep_alive_seconds: 30,
             tls: Tls::default(),
         }

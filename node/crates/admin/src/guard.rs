@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::counter;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use crate::error::Refused;
 use crate::machine::Machine;
 use crate::scope::{Needed, Scopes, label};
 use crate::server::Peer;
+use crate::standing::Proof;
 use crate::tokens::{NotTaken, Tokens};
 
 /// The guard answers a little before tonic does, which would call it cancelled.
@@ -114,11 +115,11 @@ impl Gate {
             return Ok(within);
         }
         let peer = request.extensions().get::<Peer>().cloned().ok_or_else(Refused::no_credentials)?;
-        let (who, scopes) = self.know(request.headers(), &peer).inspect_err(|refused| {
+        let (who, scopes, proof) = self.know(request.headers(), &peer).inspect_err(|refused| {
             counter!("weir_admin_refused_total", "reason" => refused.reason).increment(1);
         })?;
         let deadline = wait.map(|wait| Instant::now() + wait);
-        let caller = Caller { who, from: peer.address, scopes: Arc::new(scopes), deadline };
+        let caller = Caller { who, from: peer.address, scopes: Arc::new(scopes), proof, deadline };
         if let Needed::Scope(scope) = &needed
             && !caller.scopes.allow(scope)
         {
@@ -135,7 +136,7 @@ impl Gate {
     }
 
     /// Who it is. What is shown has to be good; who shows nothing is let in where nobody has to.
-    fn know(&self, headers: &HeaderMap, peer: &Peer) -> Result<(Arc<str>, Scopes), Refused> {
+    fn know(&self, headers: &HeaderMap, peer: &Peer) -> Result<(Arc<str>, Scopes, Proof), Refused> {
         if let Some(value) = headers.get("authorization") {
             let text = value.to_str().ok().and_then(bearer);
             let taken = text.map_or(Err(NotTaken::Unknown), |text| self.tokens.check(text));
@@ -147,16 +148,18 @@ impl Gate {
                 Refused::new(Code::Unauthenticated, reason, problem.to_string())
             })?;
             let scopes = Scopes::parse(&token.scopes).map_err(|_| Refused::no_credentials())?;
-            return Ok((Arc::from(format!("token {} ({})", token.id, token.name)), scopes));
+            let who = Arc::from(format!("token {} ({})", token.id, token.name));
+            return Ok((who, scopes, Proof::Token(token)));
         }
-        let named = peer.certificate.as_deref().and_then(common_name);
-        let granted = named.and_then(|name| Some((self.config.certificate_scopes.get(&name)?, name)));
-        if let Some((scopes, name)) = granted {
+        let named = peer.certificate.as_deref().and_then(subject);
+        let granted =
+            named.and_then(|(name, until)| Some((self.config.certificate_scopes.get(&name)?, name, until)));
+        if let Some((scopes, name, until)) = granted {
             let scopes = Scopes::parse(scopes).map_err(|_| Refused::no_credentials())?;
-            return Ok((Arc::from(format!("certificate {name}")), scopes));
+            return Ok((Arc::from(format!("certificate {name}")), scopes, Proof::Certificate { until }));
         }
         if peer.local && peer.address.ip().is_loopback() && self.machine.is_open() {
-            return Ok((Arc::from("loopback"), Scopes::all()));
+            return Ok((Arc::from("loopback"), Scopes::all(), Proof::Loopback));
         }
         Err(Refused::no_credentials())
     }
@@ -168,14 +171,16 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The common name of a certificate's subject; the TLS layer has verified it. `None` after its end: a resumed TLS
-/// session is not looked at again there.
-fn common_name(der: &[u8]) -> Option<String> {
+/// The common name of a certificate's subject, and when it ends; the TLS layer has verified it. `None` after its end: a
+/// resumed TLS session is not looked at again there.
+fn subject(der: &[u8]) -> Option<(String, SystemTime)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     if !certificate.validity().is_valid() {
         return None;
     }
-    certificate.subject().iter_common_name().next()?.as_str().ok().map(str::to_owned)
+    let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some((name.to_owned(), UNIX_EPOCH + Duration::from_secs(ends)))
 }
 
 /// How long the caller waits (`grpc-timeout`: up to 8 digits and a unit).

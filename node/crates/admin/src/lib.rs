@@ -18,6 +18,7 @@ pub mod proto;
 pub mod scope;
 pub mod server;
 mod services;
+mod standing;
 pub mod tokens;
 
 pub use caller::Caller;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::proto::NodeState;
 
@@ -58,6 +59,9 @@ pub trait Machine: Send + Sync + 'static {
 
     /// Begins to drain; the node ends when that is done. A second time does nothing.
     fn drain(&self);
+
+    /// Whether clients are wanted here now: not before all listeners are open, nor while it drains or is cut off.
+    fn ready(&self) -> watch::Receiver<bool>;
 
     /// Whether nobody has to say who they are: neither are clients asked, nor does a policy bind them.
     fn is_open(&self) -> bool;

@@ -7,7 +7,7 @@ use std::fmt;
 const PACKAGE: &str = "/weir.admin.v1.";
 
 /// Services that are told apart by `<service>:read` and `<service>:write`.
-const SERVICES: [&str; 6] = ["sessions", "topics", "cluster", "accounts", "config", "streams"];
+const SERVICES: [&str; 7] = ["sessions", "topics", "cluster", "accounts", "config", "streams", "handlers"];
 
 /// How the name of a method begins that changes nothing. Every other method asks for `write`.
 const READS: [&str; 9] = ["List", "Get", "Show", "Explain", "Validate", "Diff", "Info", "Read", "Consume"];
@@ -24,7 +24,7 @@ pub struct Scopes(BTreeSet<String>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{}` is no scope; there are `admin`, `watch`, and `read`, `write` or `*` of sessions, topics, cluster, accounts, \
-     config and streams, as in `sessions:read`",
+     config, streams and handlers, as in `sessions:read`",
     .0.escape_debug()
 )]
 pub struct NotAScope(String);

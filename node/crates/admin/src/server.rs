@@ -67,7 +67,8 @@ pub struct Server {
     shared: Shared,
     stopping: watch::Sender<bool>,
     accepts: AbortHandle,
-    watches: Option<AbortHandle>,
+    /// What looks at the files of certificates and tokens.
+    watches: Vec<AbortHandle>,
     serves: JoinHandle<()>,
 }
 
@@ -106,6 +107,7 @@ impl Server {
         let tokens = Arc::new(Tokens::new(path));
         let (stopping, stopped) = watch::channel(false);
         let gate = Gate { config: config.clone(), machine: machine.clone(), tokens: tokens.clone() };
+        let mut watches = vec![tokio::spawn(tokens.clone().mind()).abort_handle()];
         let shared = Shared::new(config.clone(), broker, machine, tokens, tls.clone(), stopped.clone());
         let routes = services::routes(shared.clone())
             .await
@@ -117,8 +119,8 @@ impl Server {
         let door = Arc::new(Door { local: address.ip().is_loopback(), listener, limits, came });
         let accepts = tokio::spawn(accept(door)).abort_handle();
         let interval = Duration::from_secs(config.tls.reload_seconds);
-        let watches = tls.filter(|_| !interval.is_zero());
-        let watches = watches.map(|tls| tokio::spawn(tls.watch(interval)).abort_handle());
+        let watched = tls.filter(|_| !interval.is_zero());
+        watches.extend(watched.map(|tls| tokio::spawn(tls.watch(interval)).abort_handle()));
         let ping = Duration::from_secs(config.keep_alive_seconds);
         let mut server = tonic::transport::Server::builder()
             .max_concurrent_streams(config.calls_per_connection_max)
@@ -156,7 +158,7 @@ impl Server {
     /// Accepts nothing more, ends what streams, and waits for calls that are being answered, at most for `grace`.
     pub async fn stop(self, grace: Duration) {
         self.accepts.abort();
-        self.watches.inspect(AbortHandle::abort);
+        self.watches.iter().for_each(AbortHandle::abort);
         self.stopping.send_replace(true);
         let end = self.serves.abort_handle();
         if tokio::time::timeout(grace, self.serves).await.is_err() {

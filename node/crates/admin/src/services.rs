@@ -3,6 +3,8 @@
 mod accounts;
 mod cluster;
 mod config;
+mod handlers;
+mod health;
 mod sessions;
 mod stats;
 mod streams;
@@ -14,7 +16,6 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch as watched;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
 use weir_broker::{Broker, Realm};
 use weir_net::tls;
 
@@ -84,9 +85,10 @@ fn realm_name(name: &str) -> Arc<str> {
     Arc::from(if name.is_empty() { weir_model::DEFAULT_REALM } else { name })
 }
 
-/// What somebody says why, if it is not too long.
+/// What somebody says why, if it is not too long and a client may be told it (MQTT-1.5.4-2).
 fn reason(text: &str) -> Result<Arc<str>, Refused> {
     match text.len() {
+        _ if text.contains('\0') => Err(Refused::field("reason", "it has a NUL", "no U+0000")),
         0..=REASON_BYTES_MAX => Ok(Arc::from(text)),
         bytes => {
             let hint = format!("at most {REASON_BYTES_MAX} bytes");
@@ -112,10 +114,8 @@ pub async fn routes(shared: Shared) -> Result<Routes, tonic_reflection::server::
         .build_v1()?
         .max_decoding_message_size(max);
     let (reporter, health) = tonic_health::server::health_reporter();
-    let names = ["Sessions", "Topics", "Cluster", "Accounts", "Config", "Watch", "Streams"];
-    for name in names {
-        reporter.set_service_status(format!("weir.admin.v1.{name}"), ServingStatus::Serving).await;
-    }
+    health::say(&reporter, false).await;
+    tokio::spawn(health::report(reporter, shared.machine.ready(), shared.stopping.clone()));
     macro_rules! served {
         ($server:ident :: $name:ident, $service:expr) => {
             proto::$server::$name::new($service(shared.clone())).max_decoding_message_size(max)
@@ -130,5 +130,6 @@ pub async fn routes(shared: Shared) -> Result<Routes, tonic_reflection::server::
         .add_service(served!(accounts_server::AccountsServer, accounts::Accounts))
         .add_service(served!(config_server::ConfigServer, config::Config))
         .add_service(served!(watch_server::WatchServer, watch::Watch))
-        .add_service(served!(streams_server::StreamsServer, streams::Streams::new)))
+        .add_service(served!(streams_server::StreamsServer, streams::Streams::new))
+        .add_service(served!(handlers_server::HandlersServer, handlers::Handlers)))
 }

@@ -13,6 +13,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use crate::scope::{NotAScope, Scopes};
 
@@ -46,6 +47,15 @@ pub struct Token {
     /// 0 = never.
     #[serde(default)]
     pub expires_ms: u64,
+}
+
+impl Token {
+    fn unless_over(self) -> Result<Token, NotTaken> {
+        match self.expires_ms {
+            ends if ends > 0 && ends <= now_ms() => Err(NotTaken::Expired),
+            _ => Ok(self),
+        }
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -91,6 +101,8 @@ pub enum TokenError {
 pub struct Tokens {
     path: PathBuf,
     held: Mutex<Held>,
+    /// Told whenever they may be others.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +119,7 @@ impl Tokens {
     /// Those of this file, which need not be there yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path, held: Mutex::default() }
+        Self { path, held: Mutex::default(), changed: watch::Sender::default() }
     }
 
     #[must_use]
@@ -129,10 +141,32 @@ impl Tokens {
             self.look_again(Duration::ZERO);
             self.find(id, &hash)
         });
-        let token = token.ok_or(NotTaken::Unknown)?;
-        match token.expires_ms {
-            ends if ends > 0 && ends <= now_ms() => Err(NotTaken::Expired),
-            _ => Ok(token),
+        token.ok_or(NotTaken::Unknown)?.unless_over()
+    }
+
+    /// A token that was good before, as it is now, as far as the file was read: [`Tokens::mind`] does.
+    ///
+    /// # Errors
+    /// See [`NotTaken`].
+    pub fn stands(&self, token: &Token) -> Result<Token, NotTaken> {
+        self.find(&token.id, &token.hash).ok_or(NotTaken::Unknown)?.unless_over()
+    }
+
+    /// Hears whenever the tokens may be others.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Looks at the file every second while somebody listens for changes, for ever.
+    pub async fn mind(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if self.changed.receiver_count() > 0 {
+                let tokens = self.clone();
+                // It is looked at again in a second, whatever came in the way.
+                let _ = tokio::task::spawn_blocking(move || tokens.look_again(Duration::ZERO)).await;
+            }
         }
     }
 
@@ -211,6 +245,7 @@ impl Tokens {
         let look = look(&self.path);
         let kept = read(&self.path)?;
         *self.held.lock() = Held { looked: Some(Instant::now()), look, tokens: Arc::new(kept.token) };
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -252,7 +287,11 @@ impl Tokens {
         }
         held.look = look;
         match read(&self.path) {
-            Ok(kept) => held.tokens = Arc::new(kept.token),
+            Ok(kept) => {
+                held.tokens = Arc::new(kept.token);
+                drop(held);
+                self.changed.send_replace(());
+            }
             Err(error) => {
                 counter!("weir_admin_token_file_failures_total").increment(1);
                 tracing::error!(%error, "the tokens file has changed and cannot be used; the old tokens stay");

@@ -8,6 +8,7 @@ use weir_model::Qos;
 
 use crate::cluster::ClusterArgs;
 use crate::compare::CompareArgs;
+use crate::stream::StreamArgs;
 
 mod target;
 
@@ -40,6 +41,8 @@ pub enum Scenario {
     Compare(CompareArgs),
     /// Nodes of a cluster and the Redis they share, started for it: across nodes, through Redis, coming and going
     Cluster(ClusterArgs),
+    /// Streams of a node started for it: captured, consumed, how late, and NATS JetStream beside it
+    Stream(StreamArgs),
 }
 
 /// What is sent, how fast and for how long.
@@ -169,6 +172,7 @@ impl Args {
             Scenario::Durable(args) => args.target.json,
             Scenario::Compare(args) => args.json,
             Scenario::Cluster(args) => args.json,
+            Scenario::Stream(args) => args.json,
         }
     }
 }
@@ -248,6 +252,8 @@ mod tests {
             ("compare --peers rabbit", "mosquitto"),
             ("p2p --spread everywhere", "round-robin"),
             ("cluster --only speed", "interest"),
+            ("stream --only speed", "jetstream"),
+            ("stream --size 7", "8..=65536"),
         ] {
             let refused = parse(line).expect_err(line).to_string();
             assert!(refused.contains(allowed), "{line}: {refused}");

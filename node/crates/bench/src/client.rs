@@ -186,6 +186,19 @@ impl Client {
         self.link.flush("releasing a message").await
     }
 
+    /// Sends a SUBSCRIBE with these user properties (MQTT 5) and waits for nothing but the socket: whoever takes the
+    /// connection apart then reads the SUBACK.
+    pub(crate) async fn begin_subscribe(
+        &mut self,
+        subscriptions: &[Subscription],
+        user: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let id = self.fresh_id();
+        let version = self.link.version();
+        convert::subscribe(self.link.output(), id, subscriptions, None, user, version)?;
+        self.link.flush("subscribing").await
+    }
+
     /// Subscribes to all of `subscriptions` in one packet, under one id if given (MQTT 5), and returns
     /// one code for each; 0x80 and above is a refusal.
     pub async fn subscribe(
@@ -195,7 +208,7 @@ impl Client {
     ) -> Result<Vec<ReasonCode>, Error> {
         let id = self.fresh_id();
         let version = self.link.version();
-        convert::subscribe(self.link.output(), id, subscriptions, subscription_id, version)?;
+        convert::subscribe(self.link.output(), id, subscriptions, subscription_id, &[], version)?;
         self.wait_for_codes(id, "waiting for SUBACK").await
     }
 

@@ -31,6 +31,14 @@ pub enum Error {
     NotSeen { what: &'static str, seconds: u64 },
     #[error("the answer of {program} has no {field}")]
     NoFigure { program: &'static str, field: &'static str },
+    #[error(transparent)]
+    Admin(#[from] weir_admin::client::Error),
+    #[error("{doing} was refused: {reason}")]
+    Call { doing: &'static str, reason: String },
+    #[error("{seen} of {records} records were seen")]
+    NotAllConsumed { seen: u64, records: u64 },
+    #[error("the NATS server at {address} does not do its part: {reason}")]
+    Nats { address: std::net::SocketAddr, reason: String },
     #[error("the run lost too much to be a result: {figures}")]
     NotAResult { figures: String },
     #[error("none of the brokers asked for was found; install one of them or name others with --peers")]

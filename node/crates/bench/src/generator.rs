@@ -23,6 +23,7 @@ use weir_model::Qos;
 
 use crate::Error;
 use crate::args::{Load, Role, Target};
+use crate::client::Subscription;
 use crate::process::Process;
 use crate::report::{Latency, Measurement};
 
@@ -37,6 +38,9 @@ use shared::{Shared, Snapshot};
 
 /// After this long without a delivery or an acknowledgement nothing more is expected.
 const QUIET: Duration = Duration::from_millis(2500);
+
+/// The user property of SUBSCRIBE that says where a stream is read from.
+const STREAM_OFFSET: &str = "weir-stream-offset";
 
 /// The longest wait for what is still under way at the end of a run.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
@@ -81,11 +85,36 @@ impl Flow {
     }
 }
 
+/// Where whoever receives messages of a run by other means than MQTT counts them.
+#[derive(Clone)]
+pub(crate) struct Tap {
+    shared: Arc<Shared>,
+}
+
+impl Tap {
+    /// Counts what one read has brought; the payloads of a paced run begin with the time they were due.
+    pub(crate) fn received<'a>(&self, payloads: impl Iterator<Item = &'a [u8]>) {
+        let stamp = |payload: &[u8]| payload.first_chunk::<8>().map_or(0, |stamp| u64::from_be_bytes(*stamp));
+        let stamps: Vec<u64> = payloads.map(stamp).collect();
+        self.shared.counters.delivered.fetch_add(stamps.len() as u64, Relaxed);
+        self.shared.add_latencies(&stamps);
+    }
+}
+
 /// Runs `flow` once: connect, warm up, measure, wait for what is under way.
 pub(crate) fn run(flow: &Flow) -> Result<Measurement, Error> {
+    run_beside(flow, |_| Ok(()))
+}
+
+/// The same beside receivers of another kind, which `begin` starts and whose end is that of what it returns.
+pub(crate) fn run_beside<R>(
+    flow: &Flow,
+    begin: impl FnOnce(Tap) -> Result<R, Error>,
+) -> Result<Measurement, Error> {
     flow.check()?;
     let flow = Arc::new(flow.clone());
     let shared = Arc::new(Shared::new(flow.receivers_per_message));
+    let receivers = begin(Tap { shared: Arc::clone(&shared) })?;
     let crew = Crew::prepare(&flow, &shared)?;
     crew.start();
     std::thread::sleep(flow.load.warmup);
@@ -96,7 +125,7 @@ pub(crate) fn run(flow: &Flow) -> Result<Measurement, Error> {
     shared.record_latencies(false);
     shared.stop();
     drain(&shared);
-    drop(crew);
+    drop((crew, receivers));
     let measured = measurement(&flow, &before, &after, &shared.snapshot());
     let latency = Latency::of(&shared.latencies());
     Ok(Measurement { latency, ..measured }.with_expected(shared.owed()))
@@ -116,6 +145,31 @@ pub(crate) fn collect(target: &Target, client_ids: &[String], owed: u64) -> Resu
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(shared.snapshot().delivered)
+    })
+}
+
+/// Subscribes to a stream from its first record on, and counts what comes until it is `owed` or nothing more comes.
+/// Also how long that took, from the SUBSCRIBE.
+pub(crate) fn read_stream(
+    target: &Target,
+    filter: &str,
+    qos: Qos,
+    owed: u64,
+) -> Result<(u64, Duration), Error> {
+    let shared = Arc::new(Shared::new(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::Thread { source })?;
+    runtime.block_on(async {
+        let mut clients = clients(target, Role::Subscriber, &[name("r", 0)]).await?;
+        let Some(mut client) = clients.pop() else { return Err(Error::NoAddress) };
+        let begun = Instant::now();
+        client.begin_subscribe(&[Subscription::new(filter, qos)], &[(STREAM_OFFSET, "earliest")]).await?;
+        tokio::spawn(Receiver::new(client, false, Arc::clone(&shared)).run());
+        let mut watch = Watch::new();
+        while shared.snapshot().delivered < owed && watch.is_moving(&shared.snapshot()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok((shared.snapshot().delivered, begun.elapsed()))
     })
 }
 
@@ -174,8 +228,8 @@ fn measurement(flow: &Flow, before: &Mark, after: &Mark, total: &Snapshot) -> Me
     let seconds = (after.at - before.at).as_secs_f64();
     let published = after.counters.published - before.counters.published;
     let delivered = after.counters.delivered - before.counters.delivered;
-    // Without subscribers the message is done when it is acknowledged.
-    let done = match flow.filters.len() {
+    // Without receivers the message is done when it is acknowledged.
+    let done = match flow.receivers_per_message {
         0 => after.counters.acknowledged - before.counters.acknowledged,
         _ => delivered,
     };

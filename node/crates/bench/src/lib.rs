@@ -6,12 +6,15 @@ pub mod args;
 pub mod client;
 pub mod cluster;
 pub mod compare;
+pub mod figures;
 pub mod report;
+pub mod stream;
 
 mod error;
 mod generator;
 mod local;
 mod process;
+mod redis;
 mod scenario;
 
 pub use args::{Args, Scenario};

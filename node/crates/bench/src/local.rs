@@ -30,6 +30,8 @@ pub(crate) struct Program {
     name: String,
     child: Child,
     started: Instant,
+    /// By whoever started it.
+    was_ended: bool,
     stdout: PathBuf,
     stderr: PathBuf,
     /// Kept as long as somebody writes to it.
@@ -56,6 +58,7 @@ impl Program {
             name: name.to_owned(),
             child,
             started,
+            was_ended: false,
             stdout,
             stderr,
             _directory: Arc::clone(directory),
@@ -99,26 +102,34 @@ impl Program {
 
     /// SIGKILL, and waits until it is dead.
     pub(crate) fn kill(&mut self) {
+        self.was_ended = true;
         // Both fail only when the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// SIGTERM; does not wait.
-    pub(crate) fn tell_to_end(&self) {
+    pub(crate) fn tell_to_end(&mut self) {
+        self.was_ended = true;
         // Fails only when the process has ended already.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
     fn is_not_up(&self, patience: Duration) -> Error {
+        Error::NotUp { name: self.name.clone(), seconds: patience.as_secs(), output: self.last_words() }
+    }
+
+    fn last_words(&self) -> String {
         let said = std::fs::read_to_string(&self.stderr).unwrap_or_default();
-        let output = said.lines().last().unwrap_or("none").to_owned();
-        Error::NotUp { name: self.name.clone(), seconds: patience.as_secs(), output }
+        said.lines().last().unwrap_or("none").to_owned()
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(status)) if !status.success()) && !self.was_ended {
+            eprintln!("  {} had ended by itself; its last words: {}", self.name, self.last_words());
+        }
         self.kill();
     }
 }

@@ -4,8 +4,8 @@ pub(crate) mod text;
 
 use serde::Serialize;
 
-use crate::cluster::ClusterReport;
 use crate::compare::Comparison;
+use crate::figures::Figures;
 use crate::generator::Histogram;
 
 /// Above this share a run is not a result: what a broker does not deliver it does cheaply.
@@ -17,7 +17,7 @@ pub const LOST_PERCENT_MAX: f64 = 0.1;
 pub enum Report {
     Load(Box<LoadReport>),
     Compare(Comparison),
-    Cluster(ClusterReport),
+    Figures(Figures),
 }
 
 /// One scenario against one broker.

@@ -1,9 +1,12 @@
 //! Administration: sessions and subscriptions looked at and ended, here and, over the links, at other nodes.
 
+mod abroad;
 mod asking;
 mod ending;
 pub mod events;
+mod farewell;
 mod listing;
+mod moving;
 mod subscriptions;
 
 use std::collections::HashMap;
@@ -15,10 +18,13 @@ use weir_store::{Page, SessionKey, SessionKind, SubscriptionOptions};
 
 use crate::broker::Broker;
 use crate::session::Session;
+pub use abroad::Everywhere;
 pub(crate) use asking::heard;
 pub use ending::EndError;
-pub use events::{Event, EventKind, Events};
+pub use events::{Event, EventKind, Events, Lost};
+pub use farewell::Farewell;
 pub use listing::{Listing, Place, Query};
+pub use moving::{Order, Refusal as MoveRefusal, TOLD_WITHIN};
 pub use subscriptions::{Subscribed, Subscribers, Wanted};
 
 /// Subscriptions that are told of one session, and bytes of their filters.
@@ -81,6 +87,12 @@ pub struct Admin {
     /// What is heard by those who watch.
     pub events: Events,
     asks: asking::Asks,
+    /// Who watches other nodes, and for whom this one is watched.
+    abroad: abroad::Abroad,
+    /// What is told to clients that are sent away.
+    farewells: farewell::Farewells,
+    /// Who was sent to another node of late, and by whose order.
+    moves: moving::Moves,
     drain: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 

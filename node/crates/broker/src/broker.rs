@@ -14,6 +14,7 @@ use weir_model::UnixMillis;
 use weir_store::{Detach, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
 
 use crate::admin::Admin;
+use crate::binding::{self, Bindings};
 use crate::clock;
 use crate::config::Config;
 use crate::form::{Form, FormId};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     peers: Peers,
     streams: Streams,
     groups: Groups,
+    bindings: Bindings,
     incarnation: u64,
     settling: Settling,
     topic_starts: Vec<AtomicBool>,
@@ -149,6 +151,7 @@ impl Broker {
             peers: Peers::default(),
             streams: Streams::default(),
             groups: Groups::default(),
+            bindings: Bindings::default(),
             settling: Settling::default(),
             incarnation: node.map_or(0, |node| node.incarnation),
             topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
@@ -168,6 +171,7 @@ impl Broker {
         children.extend(Directory::children(&broker));
         children.push(timers::child(&broker));
         children.push(group::child(&broker));
+        children.push(binding::life::child(&broker));
         children.extend(janitor::child(&broker));
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
         *broker.0.supervisor.lock() = Some(supervisor);
@@ -238,6 +242,11 @@ impl Broker {
     /// Every consumer group there is.
     pub(crate) fn groups_known(&self) -> &Groups {
         &self.0.groups
+    }
+
+    /// Every handler and binding there is.
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.0.bindings
     }
 
     /// The other nodes of the cluster.

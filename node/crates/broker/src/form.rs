@@ -53,6 +53,11 @@ pub trait Form: Send + Sync + 'static {
 
     /// The topic of one whole frame; `None` when it is none of this form.
     fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str>;
+
+    /// Whether clients are told why their connection ends, and where else they may go.
+    fn hears_why(&self) -> bool {
+        false
+    }
 }
 
 /// The place of a form in the list the broker was started with.

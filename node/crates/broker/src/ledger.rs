@@ -119,6 +119,8 @@ reasons! {
         RetainedFull => "retained_full",
         /// A bound of the publisher's own was reached.
         Quota => "quota",
+        /// The acknowledgement level it asked for is none, or none of this store.
+        AckLevel => "ack_level",
         /// The store is away, or its intake is full.
         Unavailable => "unavailable",
         /// The store failed in the middle, or a newer connection has the session: nobody was told.
@@ -131,11 +133,12 @@ reasons! {
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Refused {
         match reason {
-            Reason::NotAuthorized => Refused::Denied,
+            Reason::NotAuthorized | Reason::LevelDenied => Refused::Denied,
             Reason::TopicInvalid => Refused::TopicInvalid,
             Reason::RateTooHigh => Refused::Rate,
             Reason::Quota => Refused::Quota,
-            Reason::Busy | Reason::Unavailable => Refused::Unavailable,
+            Reason::Busy | Reason::Unavailable | Reason::LevelAway => Refused::Unavailable,
+            Reason::LevelUnknown | Reason::LevelImpossible => Refused::AckLevel,
             _ => Refused::Internal,
         }
     }

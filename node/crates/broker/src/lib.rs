@@ -5,6 +5,7 @@
 //! mailbox. What has a life is an actor: session shards, topic shards, timers, under [`supervisor`].
 
 pub mod admin;
+pub mod binding;
 pub mod broker;
 pub mod clock;
 pub mod config;
@@ -39,4 +40,4 @@ pub use realm::Realm;
 pub use session::Session;
 
 /// The words of the layers below, for those above: the gateway speaks to the broker only.
-pub use {weir_access as access, weir_store as store};
+pub use {weir_access as access, weir_runtime as runtime, weir_store as store};

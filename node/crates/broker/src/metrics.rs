@@ -55,6 +55,7 @@ fn peers() {
         "weir_broker_admin_notes_malformed_total",
         "Questions and answers of other nodes' administration that could not be read.",
     );
+    count("weir_broker_clients_moved_total", "Clients of this node that were told to use one with fewer.");
     count(
         "weir_broker_link_realms_refused_total",
         "Realms that a peer spoke of and that are one too many here.",
@@ -72,6 +73,11 @@ fn ledger() {
     count("weir_broker_messages_received_total", "Messages offered by publishers, and the broker's own.");
     count("weir_broker_messages_accepted_total", "Messages taken.");
     count("weir_broker_messages_refused_total", "Messages not taken, by reason.");
+    count(
+        "weir_broker_ack_levels_total",
+        "Publishes that asked for an acknowledgement level, by what came of it: raised, lowered, same, or why they were \
+         refused.",
+    );
     count("weir_broker_messages_unmatched_total", "Messages taken that nobody wanted.");
     count("weir_broker_copies_matched_total", "Copies owed to receivers, live ones and queued ones.");
     count("weir_broker_copies_delivered_total", "Copies written to a socket for the first time.");

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod claim;
 mod commit;
 pub mod internal;
+pub mod level;
 mod line;
 mod long;
 pub mod offered;
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use weir_access::Identity;
-use weir_model::{Filter, Position, Principal, Qos, Reason};
+use weir_model::{Filter, Level, Position, Principal, Qos, Reason};
 use weir_store::{Fence, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
@@ -28,7 +29,7 @@ use crate::clock;
 use crate::explain;
 use crate::fanout::Run;
 use crate::form::Publish;
-use crate::ledger::{Refused, Tally};
+use crate::ledger::Tally;
 use crate::limited::Limit;
 use crate::peers::Pressed;
 use crate::realm::Realm;
@@ -36,7 +37,8 @@ use crate::routes::Matched;
 use crate::session::Session;
 use cache::{Cache, Miss};
 pub use commit::Commit;
-use line::{Stage, Waiting};
+use level::Reached;
+use line::{Owed, Stage, Waiting};
 pub use long::LongMatch;
 
 /// How a publish wants to be answered.
@@ -92,6 +94,8 @@ struct Active {
     holding: usize,
     /// Where the message answered last stands, if it has an idempotency key.
     position: Option<Position>,
+    /// What it was acknowledged at, if it asked for a level.
+    reached: Option<Reached>,
     /// What else became of it.
     landed: Landed,
     /// Messages in the line, and how many of them the ledger knows of.
@@ -127,9 +131,7 @@ impl Publisher {
     pub fn publish(&mut self, publish: Publish<'_>, answering: Answering) -> Verdict {
         // A node without its lease may not know who has subscribed since (`guarantees.md` 5).
         if publish.qos > Qos::AtMostOnce && !self.broker.store().stands() {
-            self.tally.receive(publish.payload.len());
-            self.broker.ledger().refuse(Refused::Unavailable);
-            return Verdict::Refused(Reason::Busy);
+            return self.turn_away(&publish, Reason::Busy);
         }
         let active = self.active.get_or_insert_default();
         let line_empty = active.line.is_empty();
@@ -137,12 +139,11 @@ impl Publisher {
             Ok(hit) => hit,
             Err(Miss::Long) => return Verdict::Hold,
             Err(Miss::Refused(reason)) => {
-                self.tally.receive(publish.payload.len());
                 if publish.topic == explain::TOPIC {
+                    self.tally.receive(publish.payload.len());
                     return self.explain(&publish);
                 }
-                self.broker.ledger().refuse(reason.into());
-                return Verdict::Refused(reason);
+                return self.turn_away(&publish, reason);
             }
         };
         let matched = &hit.matched;
@@ -153,6 +154,10 @@ impl Publisher {
                 return Verdict::Hold;
             }
         }
+        let level = match level::asked(&self.broker, &self.principal, &publish) {
+            Ok(level) => level,
+            Err(reason) => return self.turn_away(&publish, reason),
+        };
         let kept = publish.retain
             || (publish.qos > Qos::AtMostOnce && matched.queued)
             || !matched.captures.is_empty()
@@ -167,25 +172,41 @@ impl Publisher {
             active.run.push(&self.broker, &mut self.tally);
         }
         self.tally.receive(publish.payload.len());
+        if let Some(level) = level {
+            level::count_taken(&self.broker, level);
+        }
         if slow {
             let matched = matched.clone();
-            return self.publish_slowly(publish, answering, kept, matched);
+            return self.publish_slowly(publish, level, answering, kept, matched);
         }
+        active.reached = level.map(|_| Reached::Nothing);
         self.tally.accepted += 1;
         if matched.is_empty() {
             self.tally.unmatched += 1;
             return Verdict::Accepted { matched: false };
         }
-        let message =
-            (publish.qos > Qos::AtMostOnce).then(|| publish.to_message(hit.topic.clone(), clock::unix()));
+        let is_shared = publish.qos > Qos::AtMostOnce || !matched.live.is_empty();
+        let message = is_shared.then(|| publish.to_message(hit.topic.clone(), clock::unix()));
+        if let Some(message) = &message {
+            matched.live.iter().for_each(|live| live.offer(message));
+        }
+        let message = message.filter(|message| message.qos > Qos::AtMostOnce);
         active.run.add(&self.broker, &self.realm, matched, Some(&self.session), &publish, message);
         Verdict::Accepted { matched: true }
+    }
+
+    /// Refuses a message before anything of it is done.
+    fn turn_away(&mut self, publish: &Publish<'_>, reason: Reason) -> Verdict {
+        self.tally.receive(publish.payload.len());
+        self.broker.ledger().refuse(reason.into());
+        Verdict::Refused(reason)
     }
 
     /// The way of what is kept, shared, or behind something kept.
     fn publish_slowly(
         &mut self,
         publish: Publish<'_>,
+        level: Option<Level>,
         answering: Answering,
         kept: bool,
         matched: Arc<Matched>,
@@ -207,22 +228,23 @@ impl Publisher {
         }
         let message = publish.to_message(topic, now);
         let bytes = message.size_bytes();
+        let owed = Owed { message, due, level };
         let stage = match (self.fence, answering) {
             (Some(fence), Answering::Pubrec(packet_id)) => {
                 let op = SessionOp::Receive { fence, packet_id };
-                Stage::Noting { commit: self.submit_own(op), message, due }
+                Stage::Noting { commit: self.submit_own(op, level), owed }
             }
-            _ if self.is_held_up() => Stage::Held { message, due },
-            _ if key.is_some() => self.claim(message, due),
-            _ if kept => self.keep(&message, None, due, &matched),
-            _ => Stage::Turn { message },
+            _ if self.is_held_up() => Stage::Held { owed },
+            _ if key.is_some() => self.claim(owed),
+            _ if kept => self.keep(&owed, None, &matched),
+            _ => Stage::Turn { message: owed.message },
         };
         let active = self.active.get_or_insert_default();
         active.line_bytes += bytes;
         active.preparing += usize::from(stage.is_preparing());
         active.holding += usize::from(stage.holds_up());
         active.messages += 1;
-        active.line.push_back(Waiting { answering, bytes, stage, matched: Some(matched) });
+        active.line.push_back(Waiting { answering, level, bytes, stage, matched: Some(matched) });
         if active.line.len() > 1 {
             return Verdict::Waiting;
         }
@@ -237,6 +259,11 @@ impl Publisher {
         self.active.as_mut()?.position.take()
     }
 
+    /// What the message answered last was acknowledged at, if it asked for a level.
+    pub fn reached(&mut self) -> Option<Reached> {
+        self.active.as_mut()?.reached.take()
+    }
+
     /// What became of the message answered last.
     fn landed(&mut self) -> Landed {
         self.active.as_mut().map_or_else(Landed::default, |active| std::mem::take(&mut active.landed))
@@ -246,19 +273,20 @@ impl Publisher {
         self.active.as_ref().is_some_and(|active| active.holding > 0)
     }
 
-    fn submit_own(&self, op: SessionOp) -> Arc<Commit> {
+    fn submit_own(&self, op: SessionOp, level: Option<Level>) -> Arc<Commit> {
         let step = Step::Session { key: self.session.key.clone(), ops: [op].into_iter().collect() };
-        Commit::submit(&self.broker, &self.session, vec![step])
+        Commit::submit_at(&self.broker, &self.session, vec![step], level)
     }
 
     /// PUBREL for a QoS 2 message. `None` = answer PUBCOMP now.
     pub fn release(&mut self, packet_id: u16) -> Verdict {
         self.session.fanned_out(packet_id, false);
         let Some(fence) = self.fence else { return Verdict::Accepted { matched: true } };
-        let commit = self.submit_own(SessionOp::Release { fence, packet_id });
+        let commit = self.submit_own(SessionOp::Release { fence, packet_id }, None);
         let active = self.active.get_or_insert_default();
         let waiting = Waiting {
             answering: Answering::Pubcomp(packet_id),
+            level: None,
             bytes: 0,
             stage: Stage::Releasing { commit },
             matched: None,

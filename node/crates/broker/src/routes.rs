@@ -19,6 +19,7 @@ use weir_access::Access;
 use weir_model::Filter;
 use weir_store::SubscriptionOptions;
 
+use crate::binding::live::Live;
 use crate::session::Session;
 use crate::share::Group;
 use crate::stream::Stream;
@@ -45,7 +46,8 @@ pub struct Routes {
     exact: Vec<Part>,
     wildcards: RwLock<Trie>,
     wildcard_generation: AtomicU64,
-    captures: RwLock<Captures>,
+    captures: RwLock<Captures<Stream>>,
+    live: RwLock<Captures<Live>>,
 }
 
 impl Default for Routes {
@@ -56,6 +58,7 @@ impl Default for Routes {
             wildcards: RwLock::new(Trie::default()),
             wildcard_generation: AtomicU64::new(0),
             captures: RwLock::default(),
+            live: RwLock::default(),
         }
     }
 }
@@ -118,6 +121,19 @@ impl Routes {
         self.wildcard_generation.fetch_add(1, Ordering::Release);
     }
 
+    /// A binding takes topics live from now on, or no more.
+    pub(crate) fn bind_live(&self, filters: &[Filter], live: &Arc<Live>, is_bound: bool) {
+        let mut bound = self.live.write();
+        for filter in filters {
+            match is_bound {
+                true => bound.insert(filter, live),
+                false => bound.remove(filter, live),
+            }
+        }
+        drop(bound);
+        self.wildcard_generation.fetch_add(1, Ordering::Release);
+    }
+
     /// The group of a shared filter, if it has members.
     pub fn group(&self, filter: &Filter) -> Option<Arc<Group>> {
         let find = |members: &Members| members.groups().iter().find(|g| g.filter == *filter).cloned();
@@ -147,7 +163,7 @@ impl Routes {
         }
         let whole = self.wildcards.read().visit(topic, nodes_max, &mut |members| found.add(members));
         whole.then(|| {
-            let captures = self.captures.read().find(topic);
+            let captures = (self.captures.read().find(topic), self.live.read().find(topic));
             found.finish(generations, version, captures, &|session| session.may_receive(access, topic))
         })
     }

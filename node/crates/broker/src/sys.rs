@@ -44,7 +44,7 @@ pub(crate) fn drops(broker: &Broker, events: usize) {
     let watched = watched || broker.admin().events.wants_drops();
     broker.ledger().drops.watch(watched && broker.config().drops_per_second_max > 0);
     for event in broker.ledger().drops.take(events) {
-        broker.admin().events.tell(|| EventKind::Dropped(event.clone()));
+        broker.admin().events.tell(|| EventKind::Dropped((&event).into()));
         let Ok(payload) = serde_json::to_vec(&event) else { continue };
         deliver(broker, &message(&topic, payload, false), &matched);
     }

@@ -4,6 +4,7 @@
 //! [`Filter`] parses, a [`Position`] orders.
 
 pub mod filter;
+pub mod level;
 pub mod message;
 pub mod position;
 pub mod principal;
@@ -12,6 +13,7 @@ pub mod time;
 pub mod topic;
 
 pub use filter::Filter;
+pub use level::{Level, UnknownLevel};
 pub use message::{Message, MessageId, Properties, Qos};
 pub use position::Position;
 pub use principal::{Grant, Principal};

@@ -33,6 +33,14 @@ pub enum Reason {
     RateTooHigh,
     #[error("quota exceeded")]
     Quota,
+    #[error("the text names no acknowledgement level")]
+    LevelUnknown,
+    #[error("the acknowledgement level cannot be had from this store")]
+    LevelImpossible,
+    #[error("the acknowledgement level cannot be had at the moment")]
+    LevelAway,
+    #[error("the acknowledgement level is lower than the policy allows")]
+    LevelDenied,
     #[error("server busy")]
     Busy,
     #[error("server unavailable")]
@@ -72,6 +80,10 @@ impl Reason {
             Reason::ReceiveMaximum => "receive_maximum",
             Reason::RateTooHigh => "rate_too_high",
             Reason::Quota => "quota",
+            Reason::LevelUnknown => "level_unknown",
+            Reason::LevelImpossible => "level_impossible",
+            Reason::LevelAway => "level_away",
+            Reason::LevelDenied => "level_denied",
             Reason::Busy => "busy",
             Reason::Unavailable => "unavailable",
             Reason::AuthMethod => "auth_method",

@@ -4,11 +4,12 @@
 //! group) with its queue, or one topic shard. A [`Store::submit`] takes several steps at once; each
 //! is decided on its own (but what follows a refused [`Step::Topic`] and brings a copy is refused with
 //! it: a publish is kept whole or not at all), and the group is answered together, after everything
-//! decided in it is durable at the store's [`Level`]. Whatever crosses families goes through a session's outbox or a
+//! decided in it is durable at the store's [`Level`], or at that of [`Store::submit_at`]. Whatever crosses families goes through a session's outbox or a
 //! [`MessageId`], so every step may be repeated: a repeat is answered like the first time.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 use serde::{Deserialize, Serialize};
@@ -24,15 +25,16 @@ mod stream;
 mod table;
 
 pub use crate::account::Account;
-pub use level::{Level, LevelChoice, UnknownLevel};
+pub use level::{LevelChoice, NotProved, UnknownChoice};
 pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
 pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
 pub use rollback::{Rollback, ShardRollback};
 pub use stream::{
-    Append, Attempt, GroupPlace, Mark, PartitionEnds, PartitionInfo, PartitionKey, PartitionOp, Progress,
-    Record, Retention, Start, StreamPage,
+    Append, Attempt, GroupPlace, KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX, Mark, PartitionEnds,
+    PartitionInfo, PartitionKey, PartitionOp, Progress, Record, Retention, Start, StreamPage,
 };
 pub use table::{Expect, TABLE_VALUE_BYTES_MAX, Table, TableOp, TableRow};
+pub use weir_model::Level;
 
 /// Names a session or a share group within a realm: one slot family.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -237,6 +239,11 @@ pub enum Outcome {
     Held {
         by: Incarnation,
     },
+    /// In the outbox of the group, under a number that it never gives twice: dense from 1 on. A store that was rolled
+    /// back leaves a gap before what it gives from then on; a group that was forgotten begins anew.
+    Owed {
+        entry: u64,
+    },
     /// The row is there, or gone, under this version.
     Put {
         version: u64,
@@ -385,6 +392,19 @@ pub enum ReadError {
     Damaged { table: &'static str, cause: String },
 }
 
+impl ReadError {
+    /// For who is told no more than that. What cannot be read is logged.
+    pub(crate) fn into_refusal(self) -> Refusal {
+        match self {
+            ReadError::Unavailable => Refusal::Unavailable,
+            ReadError::Damaged { table, cause } => {
+                tracing::error!(table, cause, "what a group keeps or owes cannot be read");
+                Refusal::Unknown
+            }
+        }
+    }
+}
+
 /// A store: memory, embedded, Redis. One suite runs over all of them (`suite.rs`).
 ///
 /// Where several nodes share a store, each has its own handle with its own mirror and its own lease. The
@@ -395,7 +415,22 @@ pub trait Store: Send + Sync + 'static {
     /// Queues steps and returns at once. Steps of one caller for one family are applied in the
     /// order submitted. The intake is bounded in messages: a full one answers [`Refusal::Unavailable`]
     /// to more of them, and still takes acknowledgements and the ends of sessions.
-    fn submit(&self, steps: Vec<Step>, done: Done);
+    fn submit(&self, steps: Vec<Step>, done: Done) {
+        self.submit_at(steps, None, done);
+    }
+
+    /// The same, answered at another level than the store's own: later, when that is reached too, or as soon as the
+    /// lower one is. Nobody else's answer waits for it. A higher one that is not reached in time is answered
+    /// [`Refusal::Unknown`]: the steps are done. Ask [`Store::proves`] first; one that is not proved is never reached.
+    fn submit_at(&self, steps: Vec<Step>, level: Option<Level>, done: Done);
+
+    /// Whether an answer can have this level now.
+    ///
+    /// # Errors
+    /// See [`NotProved`].
+    fn proves(&self, level: Level) -> Result<(), NotProved> {
+        if level <= self.level() { Ok(()) } else { Err(NotProved::Never) }
+    }
 
     /// Whether the intake is less than half full. A caller that can wait for answers to what it has
     /// submitted should, before it submits more messages.
@@ -427,6 +462,49 @@ pub trait Store: Send + Sync + 'static {
         ready(Err(ReadError::Unavailable)).boxed()
     }
 
+    /// What a group keeps under these keys, in their order; `None` = nothing. Sees everything answered before the call.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`]: the store is away. [`Refusal::Unknown`]: what it has cannot be read, which it logs.
+    fn kept(
+        &self,
+        _key: &PartitionKey,
+        _group: &str,
+        _keys: &[Bytes],
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, Refusal>> {
+        ready(Err(Refusal::Unavailable)).boxed()
+    }
+
+    /// Values that a group keeps, by their keys in the order of bytes: at most so many behind `after`. One that is
+    /// changed meanwhile is there as it was before or after. Fewer than `limit` = there are no more.
+    ///
+    /// # Errors
+    /// As [`Store::kept`].
+    fn kept_page(
+        &self,
+        _key: &PartitionKey,
+        _group: &str,
+        _after: Option<Bytes>,
+        _limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(Bytes, Bytes)>, Refusal>> {
+        ready(Err(Refusal::Unavailable)).boxed()
+    }
+
+    /// What is in a group's outbox, in the order of its entries: at most so many above `after`. Sees everything
+    /// answered before the call.
+    ///
+    /// # Errors
+    /// As [`Store::kept`].
+    fn owed(
+        &self,
+        _key: &PartitionKey,
+        _group: &str,
+        _after: u64,
+        _limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+        ready(Err(Refusal::Unavailable)).boxed()
+    }
+
     /// What others find the records of a partition under; `None` = nobody else can read this store.
     fn stream_name(&self, _key: &PartitionKey) -> Option<String> {
         None
@@ -444,7 +522,7 @@ pub trait Store: Send + Sync + 'static {
     /// What it holds, and what has come and gone: as far as it was answered.
     fn account(&self) -> Account;
 
-    /// What an answer of this store promises.
+    /// What an answer of this store promises, unless it was asked for at another level.
     fn level(&self) -> Level;
 
     /// This node, as the others know it; `None` in a store that is not shared.

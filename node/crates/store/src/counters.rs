@@ -11,6 +11,7 @@ pub(crate) struct Counters {
     commits: Counter,
     commit_records: Counter,
     commit_seconds: Histogram,
+    syncs: Counter,
     refused: [Counter; 10],
     queue: QueueCounters,
     stream: StreamCounters,
@@ -58,6 +59,7 @@ impl Counters {
             commits: counter!("weir_store_commits_total"),
             commit_records: counter!("weir_store_commit_records_total"),
             commit_seconds: histogram!("weir_store_commit_seconds"),
+            syncs: counter!("weir_store_syncs_total"),
             refused: [
                 "fenced",
                 "not_owner",
@@ -108,6 +110,11 @@ impl Counters {
         self.commit_records.increment(records as u64);
         self.commit_seconds.record(took.as_secs_f64());
         self.note(account);
+    }
+
+    /// What was written is on the disk.
+    pub fn synced(&self) {
+        self.syncs.increment(1);
     }
 
     /// The account stands so now.

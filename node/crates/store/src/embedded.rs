@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use weir_model::UnixMillis;
+use weir_model::{Message, MessageId, UnixMillis};
 
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -21,8 +22,8 @@ use crate::recovery::{OpenError, Recovery, io_error};
 use crate::row::{Key, Kind, Row, number_key, retained_of};
 use crate::state::{State, Timer};
 use crate::{
-    Account, Done, Due, Level, Mirror, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued, ReadError,
-    Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
+    Account, Done, Due, Level, Mirror, NotProved, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued,
+    ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
 };
 
 mod checkpoint;
@@ -136,6 +137,24 @@ fn assemble(
     Ok((writer, opened.garbage))
 }
 
+impl Embedded {
+    /// Reads rows wherever they lie: here, if none is in the tables alone. What is not durable yet is not there.
+    fn rows<T: Send + 'static>(
+        &self,
+        keys: Vec<Option<Key>>,
+        found: impl FnOnce(Vec<Option<Row>>) -> T + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Refusal>> {
+        let shelf = self.shared.shelf.clone();
+        if let Some(rows) = shelf.rows_front(&keys) {
+            return ready(Ok(found(rows))).boxed();
+        }
+        let reading = off_the_runtime(move || {
+            shelf.rows(&keys).map(found).map_err(|error| read_error("groups", error))
+        });
+        reading.map(|found| found.map_err(ReadError::into_refusal)).boxed()
+    }
+}
+
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.shared.intake.close();
@@ -155,6 +174,31 @@ impl Shared {
             (state.stream_from(key, Start::Earliest)?.0, state.partition(key)?)
         };
         Some(PartitionInfo { ends: self.shelf.ends(id)?, ..found })
+    }
+
+    /// Names come from the state, which may be ahead of what is durable: as many as have a value.
+    fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        mut after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let (names, rows) = {
+                let state = self.state.lock();
+                let names = state.kept_names(key, group, after.as_ref(), limit - found.len());
+                let rows = state.kept_rows(key, group, &names);
+                (names, rows)
+            };
+            let Some(last) = names.last().cloned() else { break };
+            let rows = self.shelf.rows(&rows).map_err(|error| read_error("groups", error))?;
+            let values = rows.into_iter().map(kept_value);
+            found.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
+            after = Some(last);
+        }
+        Ok(found)
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> Result<Vec<Due>, TablesError> {
@@ -184,8 +228,8 @@ impl Shared {
 }
 
 impl Store for Embedded {
-    fn submit(&self, steps: Vec<Step>, done: Done) {
-        let job = Job::new(steps, done);
+    fn submit_at(&self, steps: Vec<Step>, level: Option<Level>, done: Done) {
+        let job = Job::new(steps, level.unwrap_or(self.level) > Level::Stored, done);
         if self.shared.failed.load(Ordering::Acquire) {
             return answer_all(job, Refusal::Unavailable, &self.shared.counters);
         }
@@ -236,6 +280,48 @@ impl Store for Embedded {
         ready(Ok(self.shared.partition(&key))).boxed()
     }
 
+    fn kept(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        keys: &[Bytes],
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, Refusal>> {
+        let rows = self.shared.state.lock().kept_rows(key, group, keys);
+        self.rows(rows, |rows| rows.into_iter().map(kept_value).collect())
+    }
+
+    fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(Bytes, Bytes)>, Refusal>> {
+        let (shared, key, group) = (self.shared.clone(), key.clone(), group.to_owned());
+        off_the_runtime(move || shared.kept_page(&key, &group, after, limit))
+            .map(|found| found.map_err(ReadError::into_refusal))
+            .boxed()
+    }
+
+    fn owed(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+        let entries = self.shared.state.lock().owed_rows(key, group, after, limit);
+        let (entries, rows): (Vec<u64>, Vec<_>) =
+            entries.into_iter().map(|(entry, row)| (entry, Some(row))).unzip();
+        self.rows(rows, |rows| {
+            let entry = |(entry, row)| match row {
+                Some(Row::Owed(row)) => Some((entry, row.id, row.message)),
+                _ => None,
+            };
+            entries.into_iter().zip(rows).filter_map(entry).collect()
+        })
+    }
+
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {
         let shared = self.shared.clone();
         off_the_runtime(move || shared.due(now, max).map_err(|error| read_error("timers", error)))
@@ -270,6 +356,11 @@ impl Store for Embedded {
         self.level
     }
 
+    /// Every file system syncs; there are no replicas.
+    fn proves(&self, level: Level) -> Result<(), NotProved> {
+        if level.is_replicated() { Err(NotProved::Never) } else { Ok(()) }
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
         self.shared.intake.close();
         let mut closed = self.shared.closed.subscribe();
@@ -278,6 +369,13 @@ impl Store for Embedded {
             let _ = closed.wait_for(|closed| *closed).await;
         }
         .boxed()
+    }
+}
+
+fn kept_value(row: Option<Row>) -> Option<Bytes> {
+    match row {
+        Some(Row::Kept(value)) => Some(value),
+        _ => None,
     }
 }
 

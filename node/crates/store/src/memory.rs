@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use weir_model::UnixMillis;
+use weir_model::{Message, MessageId, UnixMillis};
 
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -62,7 +63,8 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn submit(&self, steps: Vec<Step>, done: Done) {
+    /// It survives nothing at any level.
+    fn submit_at(&self, steps: Vec<Step>, _: Option<Level>, done: Done) {
         let answer = self.apply(steps);
         for refusal in answer.iter().filter_map(|result| result.as_ref().err()) {
             self.counters.refused(*refusal, 1);
@@ -90,6 +92,35 @@ impl Store for Memory {
 
     fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
         ready(Ok(self.inner.lock().tables.state.partition(&key))).boxed()
+    }
+
+    fn kept(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        keys: &[Bytes],
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, Refusal>> {
+        ready(Ok(self.inner.lock().tables.kept(key, group, keys))).boxed()
+    }
+
+    fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(Bytes, Bytes)>, Refusal>> {
+        ready(Ok(self.inner.lock().tables.kept_page(key, group, after.as_ref(), limit))).boxed()
+    }
+
+    fn owed(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+        ready(Ok(self.inner.lock().tables.owed(key, group, after, limit))).boxed()
     }
 
     fn due(&self, now: UnixMillis, max: usize) -> BoxFuture<'static, Result<Vec<Due>, ReadError>> {

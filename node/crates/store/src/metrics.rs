@@ -7,6 +7,7 @@ pub fn describe() {
     describe_counter!("weir_store_commits_total", Unit::Count, "Group commits.");
     describe_counter!("weir_store_commit_records_total", Unit::Count, "Steps in group commits.");
     describe_histogram!("weir_store_commit_seconds", Unit::Seconds, "Time a group commit took.");
+    describe_counter!("weir_store_syncs_total", Unit::Count, "Times the commit log was synced to the disk.");
     describe_counter!(
         "weir_store_queue_dropped_total",
         Unit::Count,
@@ -74,6 +75,10 @@ fn describe_redis() {
         (
             "weir_store_redis_rollback_lost_total",
             "What a rollback has undone for good, by kind: steps, or batches of which nothing is kept here.",
+        ),
+        (
+            "weir_store_redis_raises_missed_total",
+            "Answers asked for at a higher level that was not reached in time: their outcome is unknown.",
         ),
         ("weir_store_redis_connects_total", "Connections made to primaries."),
         (

@@ -16,6 +16,7 @@ mod marks;
 mod mirror;
 mod read;
 mod rollback;
+mod runtime;
 mod servers;
 mod shard;
 mod store;

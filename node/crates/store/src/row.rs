@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use weir_model::{Message, MessageId, Position, UnixMillis};
@@ -16,7 +17,7 @@ pub(crate) mod codec;
 mod layout1;
 mod stream;
 
-pub(crate) use stream::{CellRow, ClaimRow, PartitionRow, PlaceRow, RecordRow, SeenRow};
+pub(crate) use stream::{CellRow, ClaimRow, OwedRow, PartitionRow, PlaceRow, RecordRow, SeenRow};
 
 /// Where a row lies. Numbered keys fit without an allocation.
 pub(crate) type Key = SmallVec<[u8; 24]>;
@@ -49,6 +50,11 @@ pub(crate) enum Kind {
     /// A row of a [`crate::Table`].
     Cell = 19,
     Claim = 20,
+    /// A value that a group keeps in a partition.
+    Kept = 21,
+    /// An entry of a group's outbox in a partition.
+    Owed = 22,
+    OwedTail = 23,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +93,10 @@ pub(crate) enum Row {
     Record(RecordRow),
     Cell(Box<CellRow>),
     Claim(Box<ClaimRow>),
+    Kept(Bytes),
+    Owed(Box<OwedRow>),
+    /// The newest entry ever given.
+    OwedTail(u64),
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +189,26 @@ pub(crate) fn number_key(kind: Kind, id: u64, number: u64) -> Key {
     bytes[1..9].copy_from_slice(&id.to_be_bytes());
     bytes[9..].copy_from_slice(&number.to_be_bytes());
     SmallVec::from_slice(&bytes)
+}
+
+/// A value that a group keeps: the id of its partition, the number of its place, the value's own key. Read in the order
+/// of these.
+pub(crate) fn kept_key(id: u64, place: u64, name: &[u8]) -> Key {
+    let mut key = number_key(Kind::Kept, id, place);
+    key.extend_from_slice(name);
+    key
+}
+
+/// An entry of the outbox that a group has in a partition.
+pub(crate) fn owed_key(id: u64, place: u64, entry: u64) -> Key {
+    let mut key = number_key(Kind::Owed, id, place);
+    key.extend_from_slice(&entry.to_be_bytes());
+    key
+}
+
+/// What stands behind the two numbers of a [`kept_key`] or an [`owed_key`].
+pub(crate) fn effect_of(key: &[u8]) -> Option<&[u8]> {
+    key.get(17..)
 }
 
 /// Kind, id and text: a subscription of a generation.

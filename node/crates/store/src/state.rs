@@ -24,6 +24,7 @@ use crate::{
 mod cell;
 mod check;
 mod claim;
+mod effects;
 mod enqueue;
 mod load;
 mod nodes;

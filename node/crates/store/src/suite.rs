@@ -2,7 +2,7 @@
 //!
 //! Each function takes a way to make an empty store with the limits of [`config`].
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -16,7 +16,9 @@ use crate::{
 };
 
 mod copy;
+mod effects;
 mod groups;
+mod levels;
 mod limits;
 mod names;
 mod queues;
@@ -28,7 +30,9 @@ mod topics;
 mod wills;
 
 pub use copy::*;
+pub use effects::*;
 pub use groups::*;
+pub use levels::*;
 pub use limits::*;
 pub use queues::*;
 pub use sessions::*;

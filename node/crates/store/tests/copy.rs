@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use weir_store::copy::{CopyError, CopySource, CopyTarget, Kind, run};
 use weir_store::suite::{self, CopyPlace};
-use weir_store::{Config, EmbeddedSource, EmbeddedTarget, OpenError, Room, Store};
+use weir_store::{Config, EmbeddedSource, EmbeddedTarget, OpenError, Retention, Room, Store};
 
 /// A data directory.
 struct Place<'a> {
@@ -94,6 +94,44 @@ fn of_a_damaged_source_the_place_is_named() {
     file.write_all_at(b"damage", file.metadata().unwrap().len() / 2).unwrap();
     let refused = from.source().err().expect("it is damaged").to_string();
     assert!(refused.contains("group commits") && refused.contains(&*log.to_string_lossy()), "{refused}");
+}
+
+#[test]
+fn of_a_damaged_stream_the_record_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = Place { dir: dir.path(), log_bytes_max: 1 };
+    let store = from.store().unwrap();
+    suite::restore(&*store);
+    let key = suite::made(&*store, "orders", Retention::default());
+    for _ in 0..4 {
+        let steps = (0..500).map(|number| suite::stream_step(&key, [suite::record(&number.to_string())]));
+        assert!(suite::ask(&*store, steps.collect()).iter().all(Result::is_ok));
+    }
+    suite::wait(store.close());
+    drop(store);
+    // Opened once more, for what is in the log to be in the tables.
+    let store = from.store().unwrap();
+    suite::restore(&*store);
+    suite::append(&*store, &key, suite::record("last"));
+    suite::wait(store.close());
+    drop(store);
+    let largest = largest_file(&dir.path().join("store/tables"));
+    let file = std::fs::File::options().write(true).open(&largest).unwrap();
+    file.write_all_at(b"damage", file.metadata().unwrap().len() / 2).unwrap();
+    let refused = from.source().err().expect("it is damaged").to_string();
+    assert!(refused.contains("record ") && refused.contains("of the stream `orders`"), "{refused}");
+}
+
+fn largest_file(dir: &Path) -> std::path::PathBuf {
+    let mut found: Vec<std::path::PathBuf> = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { found.push(path) }
+        }
+    }
+    found.into_iter().max_by_key(|path| path.metadata().unwrap().len()).expect("a file")
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub enum Action {
         which: Which,
         #[command(flatten)]
         spec: Box<Spec>,
+        /// Only if it has still this version, as `list --json` tells it.
+        #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true)]
+        version: u64,
         #[command(flatten)]
         ask: Ask,
     },
@@ -85,6 +88,15 @@ pub enum Action {
         /// Most records; left out, all.
         #[arg(long, value_name = "COUNT", default_value_t = u64::MAX, hide_default_value = true)]
         limit: u64,
+        /// Only records at this position of the dead-letter stream, or behind it.
+        #[arg(long, value_name = "EPOCH:MS-SEQ", default_value = "")]
+        from: String,
+        /// Only records at this position of the dead-letter stream, or before it.
+        #[arg(long, value_name = "EPOCH:MS-SEQ", default_value = "")]
+        until: String,
+        /// Also what other groups have put aside there.
+        #[arg(long)]
+        all_groups: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -160,7 +172,7 @@ pub async fn run(action: &Action) -> Result<(), Failure> {
             let made = ask.server.connect().await?.streams().create_group(request).await.map_err(refused)?;
             tell("created", made.into_inner().group, ask)
         }
-        Action::Alter { which, spec, ask } => alter(which, spec, ask).await,
+        Action::Alter { which, spec, version, ask } => alter(which, spec, *version, ask).await,
         Action::List { stream, ask } => list(stream, ask).await,
         Action::Delete { which, ask } => {
             let (realm, stream, group) = named(which, ask);
@@ -186,18 +198,32 @@ pub async fn run(action: &Action) -> Result<(), Failure> {
             ask.server.connect().await?.streams().seek_group(request).await.map_err(refused)?;
             done("moved", which, ask)
         }
-        Action::Redrive { which, limit, ask } => redrive(which, *limit, ask).await,
+        Action::Redrive { which, limit, from, until, all_groups, ask } => {
+            let (realm, stream, group) = named(which, ask);
+            let (from_position, until_position, all_groups) = (from.clone(), until.clone(), *all_groups);
+            let records_max = 0;
+            let request = StreamsRedriveGroupRequest {
+                realm,
+                stream,
+                group,
+                records_max,
+                from_position,
+                until_position,
+                all_groups,
+            };
+            redrive(request, *limit, ask).await
+        }
     }
 }
 
-async fn alter(which: &Which, spec: &Spec, ask: &Ask) -> Result<(), Failure> {
+async fn alter(which: &Which, spec: &Spec, version: u64, ask: &Ask) -> Result<(), Failure> {
     let (spec, paths) = spec.asked(None);
     if paths.is_empty() {
         return Err(Failure::Usage("nothing is to be altered: say what".to_owned()));
     }
     let (realm, stream, group) = named(which, ask);
     let update_mask = Some(weir_admin::FieldMask { paths });
-    let request = StreamsAlterGroupRequest { realm, stream, group, spec: Some(spec), update_mask };
+    let request = StreamsAlterGroupRequest { realm, stream, group, spec: Some(spec), update_mask, version };
     let now = ask.server.connect().await?.streams().alter_group(request).await.map_err(refused)?;
     tell("altered", now.into_inner().group, ask)
 }
@@ -223,23 +249,23 @@ async fn list(stream: &str, ask: &Ask) -> Result<(), Failure> {
     }
 }
 
-async fn redrive(which: &Which, limit: u64, ask: &Ask) -> Result<(), Failure> {
+async fn redrive(asked: StreamsRedriveGroupRequest, limit: u64, ask: &Ask) -> Result<(), Failure> {
     let mut streams = ask.server.connect_without_end().await?.streams();
-    let mut redriven = 0;
+    let (mut redriven, mut passed_over) = (0, 0);
     while redriven < limit {
         let records_max = REDRIVEN_AT_ONCE.min(limit - redriven);
-        let (realm, stream, group) = named(which, ask);
-        let request = StreamsRedriveGroupRequest { realm, stream, group, records_max };
-        let done = streams.redrive_group(request).await.map_err(refused)?.into_inner().redriven;
-        redriven += done;
-        if done < records_max {
+        let request = StreamsRedriveGroupRequest { records_max, ..asked.clone() };
+        let done = streams.redrive_group(request).await.map_err(refused)?.into_inner();
+        redriven += done.redriven;
+        passed_over = done.passed_over;
+        if done.redriven < records_max {
             break;
         }
         eprintln!("weir: {redriven} published again so far");
     }
     match ask.json {
-        true => say_json(&json!({ "redriven": redriven })),
-        false => say(&format!("published again: {redriven}\n")),
+        true => say_json(&json!({ "redriven": redriven, "passed_over": passed_over })),
+        false => say(&format!("published again: {redriven}, passed over: {passed_over}\n")),
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Publish {
     /// Publishing again with the same key does nothing again.
     #[arg(long, value_name = "KEY", default_value = "", conflicts_with = "stdin")]
     idempotency_key: String,
+    /// What the answer is to survive: stored, fsynced, replicated:N or replicated:all.
+    #[arg(long, value_name = "LEVEL", default_value = "")]
+    ack_level: String,
     /// A user property of the message, name=value; as often as wanted.
     #[arg(long, value_name = "NAME=VALUE", value_parser = client::property)]
     property: Vec<(String, String)>,
@@ -86,18 +89,25 @@ impl Publish {
             content_type: self.content_type.clone(),
             user_properties: self.property.iter().map(property).collect(),
             idempotency_key: self.idempotency_key.clone(),
+            ack_level: self.ack_level.clone(),
             ..StreamsPublishRequest::default()
         }
     }
 }
 
 fn tell(args: &Publish, done: &StreamsPublishResponse) -> Result<(), Failure> {
-    let StreamsPublishResponse { position, matched, deduplicated } = done;
+    let StreamsPublishResponse { position, matched, deduplicated, ack_level } = done;
     if args.ask.json {
-        return say_json(&json!({ "position": position, "matched": matched, "deduplicated": deduplicated }));
+        return say_json(&json!({
+            "position": position,
+            "matched": matched,
+            "deduplicated": deduplicated,
+            "ack_level": ack_level,
+        }));
     }
     let place = if position.is_empty() { "kept by nobody" } else { position };
     let again = if *deduplicated { ", was there before" } else { "" };
     let wanted = if *matched { "" } else { ", nobody wants it" };
-    say(&format!("published: {place}{again}{wanted}\n"))
+    let level = if ack_level.is_empty() { String::new() } else { format!(", {ack_level}") };
+    say(&format!("published: {place}{again}{wanted}{level}\n"))
 }

@@ -45,6 +45,7 @@ pub fn group(group: &Group) -> Value {
         "stream": group.stream,
         "group": group.name,
         "paused": group.paused,
+        "version": group.version,
         "start": start(spec.start.as_ref()),
         "ack_wait_ms": spec.ack_wait_ms,
         "deliveries_max": spec.deliveries_max,

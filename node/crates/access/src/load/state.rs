@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use weir_model::{Filter, Principal, Qos};
+use weir_model::{Filter, Level, Principal, Qos};
 
 use super::LoadError;
 use super::part::{self, Look, Part};
@@ -189,6 +189,10 @@ impl Policy for Shared {
 
     fn publish(&self, principal: &Principal, topic: &str) -> PublishRights {
         self.0.publish(principal, topic)
+    }
+
+    fn ack_level_min(&self, principal: &Principal, topic: &str, qos: Qos, retain: bool) -> Option<Level> {
+        self.0.ack_level_min(principal, topic, qos, retain)
     }
 
     fn subscribe(&self, principal: &Principal, filter: &Filter) -> Option<Qos> {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use toml::Spanned;
-use weir_model::Qos;
+use weir_model::{Level, Qos, UnknownLevel};
 
 use super::pattern::{BadPattern, Pattern};
 use super::rule::{Audience, Effect, Rule, What};
@@ -33,7 +33,9 @@ pub enum Problem {
         "there is no action `{action}`; allowed is `connect`, `publish` (with `retain = true` or `false` to narrow it), `subscribe`"
     )]
     Action { action: String },
-    #[error("`connect` stands in a rule of its own, without `filters`, `qos_max`, `qos_min` and `retain`")]
+    #[error(
+        "`connect` stands in a rule of its own, without `filters`, `qos_max`, `qos_min`, `retain` and `ack_level_min`"
+    )]
     ConnectAlone,
     #[error("`roles` is empty, so that the rule concerns nobody; left out, it concerns everybody")]
     NoRoles,
@@ -53,6 +55,10 @@ pub enum Problem {
     QosMinOfAllow,
     #[error("`retain` narrows `publish`, of which this rule does not speak")]
     RetainWithoutPublish,
+    #[error("`ack_level_min`: {0}")]
+    AckLevel(UnknownLevel),
+    #[error("`ack_level_min` belongs to rules that allow `publish`")]
+    AckLevelWithoutPublish,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +78,7 @@ struct RuleText {
     qos_max: Option<Spanned<i64>>,
     qos_min: Option<Spanned<i64>>,
     retain: Option<Spanned<bool>>,
+    ack_level_min: Option<Spanned<String>>,
 }
 
 /// What went wrong at which byte; the line is counted only then.
@@ -113,7 +120,8 @@ fn rule(text: RuleText, at: usize) -> Result<(Audience, Effect, What), AtByte> {
         let narrowed = text.filters.is_some()
             || text.qos_max.is_some()
             || text.qos_min.is_some()
-            || text.retain.is_some();
+            || text.retain.is_some()
+            || text.ack_level_min.is_some();
         if narrowed || actions.publish || actions.subscribe {
             return Err((at, Problem::ConnectAlone));
         }
@@ -125,8 +133,18 @@ fn rule(text: RuleText, at: usize) -> Result<(Audience, Effect, What), AtByte> {
         (false, None) => PublishRights::NONE,
         (false, Some(retain)) => return Err((retain.span().start, Problem::RetainWithoutPublish)),
     };
+    let ack_level_min = ack_level(text.ack_level_min, actions.publish && !denies)?;
     let patterns = patterns(text.filters.unwrap_or_default(), at)?;
-    Ok((who, effect, What::Topics { publish, subscribe: actions.subscribe, patterns }))
+    Ok((who, effect, What::Topics { publish, subscribe: actions.subscribe, ack_level_min, patterns }))
+}
+
+fn ack_level(given: Option<Spanned<String>>, allows_publish: bool) -> Result<Option<Level>, AtByte> {
+    let Some(given) = given else { return Ok(None) };
+    let at = given.span().start;
+    if !allows_publish {
+        return Err((at, Problem::AckLevelWithoutPublish));
+    }
+    given.get_ref().parse().map(Some).map_err(|problem| (at, Problem::AckLevel(problem)))
 }
 
 fn audience(roles: Option<Spanned<Vec<Spanned<String>>>>) -> Result<Audience, AtByte> {

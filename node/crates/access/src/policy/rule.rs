@@ -1,6 +1,6 @@
 //! One rule: whom it concerns, whether it allows or denies, and what.
 
-use weir_model::{Principal, Qos};
+use weir_model::{Level, Principal, Qos};
 
 use super::pattern::Pattern;
 use crate::PublishRights;
@@ -44,6 +44,8 @@ pub(super) enum What {
         /// What the rule gives or takes; none if it does not speak of publishing.
         publish: PublishRights,
         subscribe: bool,
+        /// The lowest acknowledgement level that a publish may ask for; `None` = the rule lets none be lowered.
+        ack_level_min: Option<Level>,
         patterns: Box<[Pattern]>,
     },
 }

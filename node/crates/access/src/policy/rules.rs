@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use weir_model::{Filter, Principal, Qos};
+use weir_model::{Filter, Level, Principal, Qos};
 
 use super::grammar::{self, Refused};
 use super::rule::{Effect, Rule, What};
@@ -86,6 +86,16 @@ impl Policy for Rules {
             }
         }
         allowed.without(denied)
+    }
+
+    /// The lowest of all rules that allow this very publish.
+    fn ack_level_min(&self, principal: &Principal, topic: &str, qos: Qos, retain: bool) -> Option<Level> {
+        let lowered = self.rules.iter().filter_map(|rule| {
+            let What::Topics { publish, ack_level_min: Some(level), .. } = &rule.what else { return None };
+            let gives = publish.allows(qos, retain) && rule.decides(principal, topic).is_some();
+            gives.then_some(*level)
+        });
+        lowered.min()
     }
 
     fn subscribe(&self, principal: &Principal, filter: &Filter) -> Option<Qos> {

@@ -1,7 +1,11 @@
-//! `Cluster`: the nodes, and draining one.
+//! `Cluster`: the nodes, draining one, and spreading the clients over all.
+
+mod plan;
+mod rebalance;
 
 use std::collections::HashMap;
 
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weir_broker::admin::EndError;
 
@@ -11,14 +15,16 @@ use crate::caller::Caller;
 use crate::error::Refused;
 use crate::machine::NodeView;
 use crate::proto::{
-    ClusterDrainRequest, ClusterDrainResponse, ClusterListNodesRequest, ClusterListNodesResponse, Node,
-    cluster_server,
+    ClusterDrainRequest, ClusterDrainResponse, ClusterListNodesRequest, ClusterListNodesResponse,
+    ClusterRebalanceRequest, ClusterRebalanceResponse, Node, cluster_server,
 };
 
 pub struct Cluster(pub Shared);
 
 #[tonic::async_trait]
 impl cluster_server::Cluster for Cluster {
+    type RebalanceStream = ReceiverStream<Result<ClusterRebalanceResponse, Status>>;
+
     async fn list_nodes(
         &self,
         _: Request<ClusterListNodesRequest>,
@@ -44,6 +50,18 @@ impl cluster_server::Cluster for Cluster {
         let done = self.begin(&request).await;
         let node = if request.node_id.is_empty() { self.0.machine.name() } else { &request.node_id };
         audit::changed(&caller, "cluster.drain", node, &request.reason, done)
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<ClusterRebalanceRequest>,
+    ) -> Result<Response<Self::RebalanceStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let what = if request.dry_run { "cluster.rebalance_plan" } else { "cluster.rebalance" };
+        let why = request.reason.clone();
+        let answers = rebalance::rebalance(self.0.clone(), caller.clone(), request).await;
+        audit::changed(&caller, what, "", &why, answers)
     }
 }
 

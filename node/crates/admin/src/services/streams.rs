@@ -1,9 +1,9 @@
 //! `Streams`: made and altered, published to, read, and consumed in groups.
 
 mod consume;
-mod define;
+pub mod define;
 mod errors;
-mod groups;
+pub mod groups;
 mod info;
 mod publish;
 mod read;
@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::Stream as Answering;
 use metrics::gauge;
 use tonic::{Code, Request, Response, Status, Streaming};
+
+pub use info::node;
 
 use super::{Shared, realm_name};
 use crate::audit;

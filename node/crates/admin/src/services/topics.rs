@@ -141,15 +141,20 @@ impl topics_server::Topics for Topics {
             let answer = broker.explain(&realm, question);
             let json = serde_json::to_string(&answer).unwrap_or_default();
             match answer {
-                Answer::Pub(told) => Ok((told.allowed, told.rule, json)),
-                Answer::Sub(told) => Ok((told.allowed, told.rule, json)),
+                Answer::Pub(told) => {
+                    let streams = told.streams.iter().map(ToString::to_string).collect();
+                    Ok(TopicsExplainResponse { allowed: told.allowed, rule: told.rule, json, streams })
+                }
+                Answer::Sub(told) => {
+                    let (allowed, rule, streams) = (told.allowed, told.rule, Vec::new());
+                    Ok(TopicsExplainResponse { allowed, rule, json, streams })
+                }
                 Answer::Error { .. } => {
                     Err(Refused::not_found("client_id", "nobody knows who this client is"))
                 }
             }
         });
-        let (allowed, rule, json) = answer.await?;
-        Ok(Response::new(TopicsExplainResponse { allowed, rule, json }))
+        Ok(Response::new(answer.await?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `Watch`: events and figures, for as long as somebody reads them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 use weir_broker::admin::events::Heard;
-use weir_broker::admin::{Event, EventKind as Kind};
+use weir_broker::admin::{Event, EventKind as Kind, Everywhere};
 
 use super::Shared;
 use super::stats::Stats;
@@ -20,6 +21,7 @@ use crate::error::Refused;
 use crate::proto::{
     EventKind, WatchEventsRequest, WatchEventsResponse, WatchStatsRequest, WatchStatsResponse, watch_server,
 };
+use crate::standing;
 
 /// Answers that wait for the connection beside HTTP/2's own window; a reader that takes none stops what makes them.
 const WAITING_MAX: usize = 16;
@@ -55,14 +57,23 @@ impl watch_server::Watch for Watch {
         let place = Watching::begin(&self.0)?;
         let drops = wanted.kinds.is_empty() || wanted.kinds.contains(&EventKind::Dropped.into());
         let mut watcher = self.0.broker.watch_events(drops);
+        let mut others =
+            wanted.all_nodes.then(|| self.0.broker.watch_others(drops, &wanted.client_id_prefix));
         let (sender, answers) = mpsc::channel(WAITING_MAX);
         let shared = self.0.clone();
-        let node = self.0.machine.name().to_owned();
+        let node: Arc<str> = Arc::from(self.0.machine.name());
         tokio::spawn(async move {
             let _place = place;
             let told = async {
-                while let Some(heard) = watcher.next().await {
-                    let Some(event) = told(heard, &wanted, &node) else { continue };
+                loop {
+                    let (from, heard) = tokio::select! {
+                        heard = watcher.next() => match heard {
+                            Some(heard) => (node.clone(), heard),
+                            None => return,
+                        },
+                        far = next_of(others.as_mut()) => far,
+                    };
+                    let Some(event) = told(heard, &wanted, &from) else { continue };
                     if sender.send(Ok(event)).await.is_err() {
                         return;
                     }
@@ -141,7 +152,7 @@ impl Drop for Watching {
     }
 }
 
-/// Goes on until the reader goes, its time is over, or the node stops; and says which.
+/// Goes on until the reader goes, its time is over, what let it in has ended, or the node stops; and says which.
 pub async fn until_over<T>(
     shared: &Shared,
     caller: &Caller,
@@ -164,27 +175,40 @@ pub async fn until_over<T>(
         () = sender.closed() => return,
         () = stops => Status::from(Refused::new(Code::Unavailable, "not_here", "the node stops")),
         () = is_late => Status::deadline_exceeded("the time the caller gave is over"),
+        refused = standing::ends(&shared.tokens, &shared.machine, caller) => {
+            counter!("weir_admin_calls_ended_total", "reason" => refused.reason).increment(1);
+            Status::from(refused)
+        }
         () = told => return,
     };
     // A reader that takes nothing learns it from the end of the connection.
     let _ = tokio::time::timeout_at(Instant::now() + Duration::from_secs(1), sender.send(Err(status))).await;
 }
 
+/// What is heard of the other nodes; without them, nothing ever.
+async fn next_of(others: Option<&mut Everywhere>) -> (Arc<str>, Heard) {
+    match others {
+        Some(others) => others.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// An event as it is told to one reader; `None` = it does not want it.
 fn told(heard: Heard, wanted: &WatchEventsRequest, node: &str) -> Option<WatchEventsResponse> {
+    let blank = |kind: EventKind| WatchEventsResponse {
+        kind: kind.into(),
+        unix_ms: weir_broker::clock::unix().0,
+        node_id: node.to_owned(),
+        ..WatchEventsResponse::default()
+    };
     let event = match heard {
         Heard::Event(event) => event,
         Heard::Missed(count) => {
             counter!("weir_admin_events_missed_total").increment(count);
-            let kind = EventKind::Missed.into();
-            let unix_ms = weir_broker::clock::unix().0;
-            return Some(WatchEventsResponse {
-                kind,
-                unix_ms,
-                node_id: node.to_owned(),
-                count,
-                ..Default::default()
-            });
+            return Some(WatchEventsResponse { count, ..blank(EventKind::Missed) });
+        }
+        Heard::Unheard => {
+            return Some(WatchEventsResponse { member: node.to_owned(), ..blank(EventKind::Unheard) });
         }
     };
     let told = words(event, node);
@@ -222,7 +246,7 @@ fn words(event: Event, node: &str) -> WatchEventsResponse {
         Kind::Dropped(lost) => {
             let client = lost.client.as_deref().unwrap_or_default();
             let topic = lost.topic.as_deref().unwrap_or_default().to_owned();
-            let told = of(EventKind::Dropped, "", client, lost.reason);
+            let told = of(EventKind::Dropped, "", client, &lost.reason);
             WatchEventsResponse { count: lost.count, topic, ..told }
         }
     }

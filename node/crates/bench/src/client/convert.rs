@@ -45,6 +45,7 @@ pub(super) fn subscribe(
     packet_id: NonZeroU16,
     subscriptions: &[Subscription],
     subscription_id: Option<u32>,
+    user: &[(&str, &str)],
     version: Version,
 ) -> Result<(), Error> {
     for subscription in subscriptions {
@@ -52,12 +53,7 @@ pub(super) fn subscribe(
     }
     let filters: Vec<(&str, SubscribeOptions)> =
         subscriptions.iter().map(|one| (one.filter.as_str(), one.options)).collect();
-    let packet = Subscribe {
-        packet_id,
-        filters: List::of(&filters),
-        subscription_id,
-        user: UserProperties::default(),
-    };
+    let packet = Subscribe { packet_id, filters: List::of(&filters), subscription_id, user: List::of(user) };
     encode::subscribe(out, &packet, version);
     Ok(())
 }

@@ -6,12 +6,12 @@ use url::Url;
 use weir_model::Qos;
 
 use super::nodes::Nodes;
-use super::redis::Redis;
 use super::{Figure, Setup, Unit};
 use crate::Error;
 use crate::args::{Role, Target};
 use crate::client::{self, Client, Message};
 use crate::generator;
+use crate::redis::Redis;
 
 /// Messages in each queue.
 const MESSAGES: usize = 5;

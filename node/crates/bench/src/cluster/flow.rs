@@ -7,10 +7,10 @@ use std::time::Duration;
 use weir_model::Qos;
 
 use super::nodes::Nodes;
-use super::redis::Redis;
 use super::{Figure, Setup, Unit};
 use crate::args::{DurableArgs, Load, P2pArgs, Scenario, Spread, Target};
 use crate::compare::{Kind, Peer, PeerName};
+use crate::redis::Redis;
 use crate::report::Measurement;
 use crate::{Error, local, scenario};
 

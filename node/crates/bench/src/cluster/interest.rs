@@ -6,11 +6,11 @@ use url::Url;
 use weir_model::Qos;
 
 use super::nodes::{Node, Nodes};
-use super::redis::Redis;
 use super::{Figure, Setup, Unit, metrics};
 use crate::args::{Role, Target};
 use crate::client::{self, Client, Subscription};
 use crate::process::Processes;
+use crate::redis::Redis;
 use crate::{Error, generator, scenario};
 
 /// Filters of one client, below what a session may have unless told otherwise.

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::nodes::Nodes;
-use super::redis::Redis;
 use super::{Figure, Setup, Unit, metrics};
 use crate::Error;
+use crate::redis::Redis;
 
 /// How long the others may take to notice.
 const NOTICE_MAX: Duration = Duration::from_secs(30);
@@ -14,7 +14,7 @@ const NOTICE_MAX: Duration = Duration::from_secs(30);
 pub(super) fn run(setup: &Setup) -> Result<Vec<Figure>, Error> {
     let redis = Redis::start()?;
     let mut nodes = Nodes::start(setup, &redis, 2)?;
-    let third = nodes.start_one()?;
+    let mut third = nodes.start_one()?;
     let ready = third.start_time();
     let joined = members(&nodes, 3.0, "that all see the new node")? - third.started();
 

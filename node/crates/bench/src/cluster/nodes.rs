@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::redis::Redis;
 use super::{Setup, metrics};
 use crate::Error;
 use crate::local::{self, Directory, Program, WEIR_ENVIRONMENT};
+use crate::redis::Redis;
 
 /// How long a node may take to be ready, and nodes to see each other.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -154,7 +154,7 @@ impl Node {
     }
 
     /// SIGTERM; does not wait.
-    pub(super) fn tell_to_end(&self) {
+    pub(super) fn tell_to_end(&mut self) {
         self.process.tell_to_end();
     }
 }

@@ -9,7 +9,7 @@ impl Display for Report {
         match self {
             Report::Load(load) => load.fmt(f),
             Report::Compare(comparison) => comparison.fmt(f),
-            Report::Cluster(cluster) => cluster.fmt(f),
+            Report::Figures(figures) => figures.fmt(f),
         }
     }
 }

@@ -12,22 +12,30 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use weir_cluster::Link;
 
+use super::abroad::Wish;
 use super::listing::{Part, Place, Query, Whose};
+use super::moving::{Order, Refusal as MoveRefusal, TOLD_WITHIN};
 use super::{At, Details, EndError};
 use crate::broker::Broker;
 
 /// Kinds of notes between nodes; others pass these over.
 const QUESTION: u32 = 0x5741_0001;
 const ANSWER: u32 = 0x5741_0002;
+/// Clients that were moved; a node that does not know it may move them again.
+const MOVED: u32 = 0x5741_0003;
+/// What has happened at a node that is watched.
+pub(super) const EVENTS: u32 = 0x5741_0004;
 
 /// How long another node may take to answer; a session that is deleted may take longest to go.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 const DELETE_WAIT: Duration = Duration::from_secs(7);
+const MOVE_WAIT: Duration = Duration::from_secs(TOLD_WITHIN.as_secs() + 3);
 
 /// Questions of all peers that are being answered at a time; further ones go without an answer, and the peer says
 /// that this node does not answer.
 const ANSWERING_MAX: usize = 64;
 
+/// A node passes over what it does not know, and is counted as silent: new ones come last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Question {
     List { query: Query, after: Option<Place>, max: u32 },
@@ -35,6 +43,9 @@ enum Question {
     Kick { realm: Arc<str>, client_id: Arc<str>, reason: Arc<str> },
     Delete { realm: Arc<str>, client_id: Arc<str>, reason: Arc<str> },
     Drain,
+    Count,
+    Move(Order),
+    Watch(Wish),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +55,12 @@ enum Reply {
     Ended(Result<(), EndError>),
     /// Clients that are being sent away.
     Drains(u64),
+    /// Sessions with a connection.
+    Counted(u64),
+    /// Clients that were told to go.
+    Moved(Result<u32, MoveRefusal>),
+    /// Whether what happens is told.
+    Watched(bool),
 }
 
 /// Questions that wait for their answers.
@@ -81,6 +98,13 @@ pub(crate) fn heard(broker: &Broker, link: &Arc<Link>, kind: u32, body: &Bytes) 
             }
             Err(error) => malformed(link, &error),
         },
+        MOVED | EVENTS => {
+            let heard = match kind {
+                MOVED => broker.heard_moved(body),
+                _ => broker.heard_events(link, body),
+            };
+            heard.unwrap_or_else(|error| malformed(link, &error));
+        }
         _ => {}
     }
 }
@@ -99,7 +123,10 @@ fn answer(broker: &Broker, link: &Arc<Link>, number: u64, question: Question) {
         return;
     }
     broker.runtime().clone().spawn(async move {
-        let reply = broker.reply_to(question).await;
+        let reply = match question {
+            Question::Watch(wish) => Reply::Watched(broker.watch_for(&link, wish)),
+            question => broker.reply_to(question).await,
+        };
         broker.admin().asks.answering.fetch_sub(1, Ordering::AcqRel);
         if let Ok(body) = postcard::to_allocvec(&(number, reply)) {
             // A full link: whoever asked says that this node did not answer.
@@ -146,6 +173,10 @@ impl Broker {
                 }
                 Reply::Drains(connected)
             }
+            Question::Count => Reply::Counted(self.sessions().census().connected as u64),
+            Question::Move(order) => Reply::Moved(self.move_clients(order).await),
+            // It goes on beyond the answer, over the link of whoever asks.
+            Question::Watch(_) => Reply::Watched(false),
         }
     }
 
@@ -165,7 +196,12 @@ impl Broker {
         answered.map_err(|_| unreachable())?.map_err(|_| unreachable())
     }
 
-    fn links(&self) -> Vec<Arc<Link>> {
+    /// Whether a node tells what happens there, from now on or still.
+    pub(super) async fn ask_to_watch(&self, link: &Arc<Link>, wish: Wish) -> bool {
+        matches!(self.ask(link, &Question::Watch(wish), ANSWER_WAIT).await, Ok(Reply::Watched(true)))
+    }
+
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
         self.peers().links().map(|links| links.all()).unwrap_or_default()
     }
 
@@ -279,6 +315,52 @@ impl Broker {
         match self.ask(&link.ok_or(EndError::Unknown)?, &Question::Drain, ANSWER_WAIT).await? {
             Reply::Drains(connected) => Ok(connected),
             _ => Err(EndError::Unreachable { node: Arc::from(node) }),
+        }
+    }
+
+    /// How many clients a node has; `None` = this one.
+    ///
+    /// # Errors
+    /// [`EndError::Unknown`]: there is no link to a node of that name; [`EndError::Unreachable`], also of a node that
+    /// is too old to say.
+    pub async fn count_clients(&self, node: Option<&str>) -> Result<u64, EndError> {
+        match self.ask_node(node, Question::Count, ANSWER_WAIT).await? {
+            Reply::Counted(connected) => Ok(connected),
+            _ => Err(EndError::Unreachable { node: node.unwrap_or_default().into() }),
+        }
+    }
+
+    /// Has a node send clients to another one, over [`TOLD_WITHIN`]; how many were told. `None` = this node. An order of
+    /// no clients says that there is no further one.
+    ///
+    /// # Errors
+    /// As [`Broker::count_clients`]; the inner one: the node does what another order says.
+    pub async fn order_move(
+        &self,
+        node: Option<&str>,
+        order: Order,
+    ) -> Result<Result<u32, MoveRefusal>, EndError> {
+        match self.ask_node(node, Question::Move(order), MOVE_WAIT).await? {
+            Reply::Moved(moved) => Ok(moved),
+            _ => Err(EndError::Unreachable { node: node.unwrap_or_default().into() }),
+        }
+    }
+
+    async fn ask_node(
+        &self,
+        node: Option<&str>,
+        question: Question,
+        wait: Duration,
+    ) -> Result<Reply, EndError> {
+        let Some(node) = node else { return Ok(self.reply_to(question).await) };
+        let link = self.links().into_iter().find(|link| link.node_id().as_str() == node);
+        self.ask(&link.ok_or(EndError::Unknown)?, &question, wait).await
+    }
+
+    /// Tells every node of clients that were moved. One whose link is full may move them again.
+    pub(super) fn tell_all_moved(&self, body: &Bytes) {
+        for link in self.links() {
+            let _ = link.note(MOVED, body.clone());
         }
     }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use weir_store::Fence;
 
-use super::{At, EventKind};
+use super::{At, EventKind, Farewell};
 use crate::broker::Broker;
-use crate::outbox::Bell;
 use crate::session::Session;
 
 /// How often a session that is to be deleted is looked at until its connection is gone.
@@ -77,7 +76,7 @@ impl Broker {
     }
 
     pub(super) fn kick_here(&self, session: &Session, reason: &Arc<str>) {
-        session.outbox.ring(Bell::Kick);
+        self.send_away(session, Farewell { why: reason.clone(), elsewhere: None });
         self.admin().events.tell(|| EventKind::Kicked {
             realm: session.key.realm.clone(),
             client_id: session.key.name.clone(),
@@ -96,7 +95,7 @@ impl Broker {
             let mut session = first.clone();
             loop {
                 if session.is_online() {
-                    session.outbox.ring(Bell::Kick);
+                    self.send_away(&session, Farewell { why: reason.clone(), elsewhere: None });
                     tokio::time::sleep(LOOK_AGAIN).await;
                 } else {
                     self.end_offline(&session).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::broker::Broker;
@@ -13,15 +14,15 @@ use crate::ledger::drops::Dropped;
 const WAITING_MAX: usize = 1024;
 
 /// One event and when it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Milliseconds since 1970.
     pub at_ms: u64,
     pub kind: EventKind,
 }
 
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What happened. It travels between nodes: new kinds come last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventKind {
     /// A connection was given a session.
     Connected {
@@ -56,7 +57,42 @@ pub enum EventKind {
     /// The shared store has forgotten what it had acknowledged.
     RolledBack,
     /// Copies were lost; gathered.
-    Dropped(Dropped),
+    Dropped(Lost),
+}
+
+/// Copies lost for one reason, by one client as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// As in metrics.
+    pub reason: Arc<str>,
+    pub count: u64,
+    pub client: Option<Arc<str>>,
+    /// The topic of one of them, or of what took their place.
+    pub topic: Option<Box<str>>,
+}
+
+impl From<&Dropped> for Lost {
+    fn from(dropped: &Dropped) -> Lost {
+        let Dropped { reason, count, client, topic } = dropped.clone();
+        Lost { reason: reason.into(), count, client, topic }
+    }
+}
+
+impl EventKind {
+    /// The client it is about, if it is about one.
+    pub(super) fn client(&self) -> Option<&str> {
+        match self {
+            EventKind::Connected { client_id, .. }
+            | EventKind::Disconnected { client_id, .. }
+            | EventKind::Kicked { client_id, .. }
+            | EventKind::Deleted { client_id, .. } => Some(client_id),
+            EventKind::Dropped(lost) => lost.client.as_deref(),
+            EventKind::Draining
+            | EventKind::MemberJoined { .. }
+            | EventKind::MemberLeft { .. }
+            | EventKind::RolledBack => None,
+        }
+    }
 }
 
 /// Where events go.
@@ -79,6 +115,8 @@ pub enum Heard {
     Event(Event),
     /// It was too slow for so many.
     Missed(u64),
+    /// Of another node: it tells nothing.
+    Unheard,
 }
 
 impl Default for Events {

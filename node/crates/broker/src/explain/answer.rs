@@ -99,6 +99,11 @@ pub struct Pub {
     pub denied_total: usize,
     pub groups: Vec<Group>,
     pub groups_total: usize,
+    /// The streams that capture it, by name, the first hundred.
+    #[serde(default)]
+    pub streams: Vec<Arc<str>>,
+    #[serde(default)]
+    pub streams_total: usize,
 }
 
 /// One receiver.

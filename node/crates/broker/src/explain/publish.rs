@@ -40,11 +40,14 @@ impl Explainer<'_> {
             denied_total: 0,
             groups: Vec::new(),
             groups_total: 0,
+            streams: Vec::new(),
+            streams_total: 0,
         };
         if Topic::new(topic).is_ok() {
             self.tell_receivers(subject, &mut answer, qos);
         }
-        answer.kept = retain || answer.delay_seconds.is_some() || answer.enqueued_total > 0;
+        answer.kept =
+            retain || answer.delay_seconds.is_some() || answer.enqueued_total > 0 || answer.streams_total > 0;
         answer.kept |= qos > Qos::AtMostOnce && answer.groups.iter().any(|group| group.keeps);
         answer
     }
@@ -73,7 +76,7 @@ impl Explainer<'_> {
     fn tell_receivers(&self, subject: &Subject, answer: &mut Pub, qos: Qos) {
         let topic = answer.topic.clone();
         // Everybody, whatever the policy says, so that whom it denies is told.
-        let Matched { targets, groups, .. } = self.realm.routes.find(&topic, &Access::open());
+        let Matched { targets, groups, captures, .. } = self.realm.routes.find(&topic, &Access::open());
         let mut room = Room::new();
         for target in &targets {
             let denied = self.denied(&target.session, &topic);
@@ -97,6 +100,10 @@ impl Explainer<'_> {
         let told = |group: &Arc<crate::share::Group>| self.group(group, &topic, &mut room);
         answer.groups = groups.iter().take(super::NAMED_MAX).map(told).collect();
         answer.groups_total = groups.len();
+        answer.streams = captures.iter().map(|stream| stream.name.clone()).collect();
+        answer.streams.sort();
+        answer.streams.truncate(super::NAMED_MAX);
+        answer.streams_total = captures.len();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use weir_store::{Answer, Delivery, Enqueue, Fence, Refusal, SessionOp, Step};
+use weir_store::{Answer, Delivery, Enqueue, Fence, Level, Refusal, SessionOp, Step};
 
 use crate::broker::Broker;
 use crate::ledger::Enqueued;
@@ -22,7 +22,17 @@ pub struct Commit {
 impl Commit {
     /// Submits steps for a session; its connection hears [`Bell::Progress`].
     pub fn submit(broker: &Broker, session: &Arc<Session>, steps: Vec<Step>) -> Arc<Commit> {
-        Commit::submit_with(broker, session, steps, |_| {})
+        Commit::submit_at(broker, session, steps, None)
+    }
+
+    /// The same, answered at another level than the store's own.
+    pub(super) fn submit_at(
+        broker: &Broker,
+        session: &Arc<Session>,
+        steps: Vec<Step>,
+        level: Option<Level>,
+    ) -> Arc<Commit> {
+        Commit::submit_with(broker, session, steps, level, |_| {})
     }
 
     /// Submits copies for a session's own queue, which it is owed without a publish (retained messages).
@@ -41,7 +51,7 @@ impl Commit {
         };
         let steps = deliveries.into_iter().map(step).collect();
         let (counting, client) = (broker.clone(), session.client_id().clone());
-        Commit::submit_with(broker, session, steps, move |answer| {
+        Commit::submit_with(broker, session, steps, None, move |answer| {
             let ledger = counting.ledger();
             for (place, topic) in topics.iter().enumerate() {
                 let outcome = answer.get(place).and_then(|step| step.as_ref().ok()?.first());
@@ -75,6 +85,7 @@ impl Commit {
         broker: &Broker,
         session: &Arc<Session>,
         steps: Vec<Step>,
+        level: Option<Level>,
         count: impl FnOnce(&Answer) + Send + 'static,
     ) -> Arc<Commit> {
         let none_owed = steps.is_empty().then(Answer::new);
@@ -83,8 +94,9 @@ impl Commit {
             return commit;
         }
         let (mine, session) = (commit.clone(), session.clone());
-        broker.store().submit(
+        broker.store().submit_at(
             steps,
+            level,
             Box::new(move |answer| {
                 count(&answer);
                 mine.take_up(answer, &session);

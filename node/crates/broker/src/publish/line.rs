@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use weir_model::{Message, MessageId, Position, Qos, UnixMillis};
+use weir_model::{Level, Message, MessageId, Position, Qos, UnixMillis};
 use weir_store::{Outcome, Refusal};
 
 use super::claim::{self, Claim, Claimed};
+use super::level::Reached;
 use super::plan::{self, Plan};
 use super::{Active, Answering, Commit, Landed, Publisher, Verdict};
 use crate::clock;
@@ -19,6 +20,8 @@ use crate::routes::Matched;
 /// A message whose commit, or whose turn, has not come yet.
 pub(super) struct Waiting {
     pub(super) answering: Answering,
+    /// The acknowledgement level it asks for.
+    pub(super) level: Option<Level>,
     pub(super) bytes: usize,
     pub(super) stage: Stage,
     /// Who wanted it when it came; found again if somebody subscribed since.
@@ -32,13 +35,28 @@ impl Waiting {
     }
 }
 
+/// A message that is to go to the store.
+pub(super) struct Owed {
+    pub(super) message: Arc<Message>,
+    /// When it is to be published, if not now.
+    pub(super) due: Option<UnixMillis>,
+    /// What its steps are answered at, if not at the store's own level.
+    pub(super) level: Option<Level>,
+}
+
+impl Owed {
+    fn has_key(&self) -> bool {
+        claim::key_of(self.message.properties.as_deref()).is_some()
+    }
+}
+
 pub(super) enum Stage {
     /// A QoS 2 id is being noted; the rest follows when it is.
-    Noting { message: Arc<Message>, due: Option<UnixMillis>, commit: Arc<Commit> },
+    Noting { owed: Owed, commit: Arc<Commit> },
     /// Its idempotency key is being claimed; the rest follows when it is.
-    Claiming { message: Arc<Message>, due: Option<UnixMillis>, claim: Claim, commit: Arc<Commit> },
+    Claiming { owed: Owed, claim: Claim, commit: Arc<Commit> },
     /// One before it is claiming its key, or is held itself: it goes to the store after that one.
-    Held { message: Arc<Message>, due: Option<UnixMillis> },
+    Held { owed: Owed },
     /// The store has the plan.
     Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit>, claim: Option<Claim> },
     /// Not kept: only waits for its turn.
@@ -105,23 +123,19 @@ impl Publisher {
         active.holding -= usize::from(stage.holds_up());
         let matched = active.line[at].matched.clone();
         let stage = match stage {
-            Stage::Noting { message, due, commit } => match plan::outcome(commit.take(), 0) {
-                Ok(Outcome::Received { .. }) if claim::key_of(message.properties.as_deref()).is_some() => {
-                    self.claim(message, due)
-                }
-                Ok(Outcome::Received { id, .. }) => self.keep_noted(message, id, due, matched.as_ref()),
+            Stage::Noting { owed, commit } => match plan::outcome(commit.take(), 0) {
+                Ok(Outcome::Received { .. }) if owed.has_key() => self.claim(owed),
+                Ok(Outcome::Received { id, .. }) => self.keep_noted(owed, id, matched.as_ref()),
                 Ok(_) => Stage::Refused(Refusal::Unknown),
                 Err(refusal) => Stage::Refused(refusal),
             },
-            Stage::Claiming { message, due, claim, commit } => match claim.answered(commit.take()) {
-                Ok(Claimed::Ours(claim)) => self.keep_claimed(message, claim, due, matched.as_ref()),
+            Stage::Claiming { owed, claim, commit } => match claim.answered(commit.take()) {
+                Ok(Claimed::Ours(claim)) => self.keep_claimed(&owed, claim, matched.as_ref()),
                 Ok(Claimed::Through(position)) => Stage::Through { position },
                 Err(refusal) => Stage::Refused(refusal),
             },
-            Stage::Held { message, due } if claim::key_of(message.properties.as_deref()).is_some() => {
-                self.claim(message, due)
-            }
-            Stage::Held { message, due } => self.keep_held(message, due, matched.as_ref()),
+            Stage::Held { owed } if owed.has_key() => self.claim(owed),
+            Stage::Held { owed } => self.keep_held(owed, matched.as_ref()),
             other => other,
         };
         if let Some(active) = &mut self.active {
@@ -133,24 +147,18 @@ impl Publisher {
     }
 
     /// Takes the message's idempotency key, if nobody has.
-    pub(super) fn claim(&self, message: Arc<Message>, due: Option<UnixMillis>) -> Stage {
-        let key = claim::key_of(message.properties.as_deref()).unwrap_or_default();
+    pub(super) fn claim(&self, owed: Owed) -> Stage {
+        let key = claim::key_of(owed.message.properties.as_deref()).unwrap_or_default();
         let claim = Claim::new(&self.principal, key);
         let window = Duration::from_millis(self.broker.config().idempotency_window_ms);
-        let step = claim.step(&self.realm.name, &message, clock::unix(), window);
-        let commit = Commit::submit(&self.broker, &self.session, vec![step]);
-        Stage::Claiming { message, due, claim, commit }
+        let step = claim.step(&self.realm.name, &owed.message, clock::unix(), window);
+        let commit = Commit::submit_at(&self.broker, &self.session, vec![step], owed.level);
+        Stage::Claiming { owed, claim, commit }
     }
 
-    fn keep_claimed(
-        &mut self,
-        message: Arc<Message>,
-        claim: Claim,
-        due: Option<UnixMillis>,
-        matched: Option<&Arc<Matched>>,
-    ) -> Stage {
-        let matched = self.current(matched, &message.topic);
-        match self.keep(&message, Some(claim.id), due, &matched) {
+    fn keep_claimed(&mut self, owed: &Owed, claim: Claim, matched: Option<&Arc<Matched>>) -> Stage {
+        let matched = self.current(matched, &owed.message.topic);
+        match self.keep(owed, Some(claim.id), &matched) {
             Stage::Keeping { message, plan, commit, .. } => {
                 Stage::Keeping { message, plan, commit, claim: Some(claim) }
             }
@@ -158,32 +166,23 @@ impl Publisher {
         }
     }
 
-    fn keep_held(
-        &mut self,
-        message: Arc<Message>,
-        due: Option<UnixMillis>,
-        matched: Option<&Arc<Matched>>,
-    ) -> Stage {
+    fn keep_held(&mut self, owed: Owed, matched: Option<&Arc<Matched>>) -> Stage {
+        let message = &owed.message;
         let matched = self.current(matched, &message.topic);
         let queued = matched.queued && message.qos > Qos::AtMostOnce;
-        if due.is_none() && !message.retain && !queued && matched.captures.is_empty() {
-            return Stage::Turn { message };
+        if owed.due.is_none() && !message.retain && !queued && matched.captures.is_empty() {
+            return Stage::Turn { message: owed.message };
         }
-        self.keep(&message, None, due, &matched)
+        self.keep(&owed, None, &matched)
     }
 
-    fn keep_noted(
-        &mut self,
-        message: Arc<Message>,
-        id: MessageId,
-        due: Option<UnixMillis>,
-        matched: Option<&Arc<Matched>>,
-    ) -> Stage {
+    fn keep_noted(&mut self, owed: Owed, id: MessageId, matched: Option<&Arc<Matched>>) -> Stage {
+        let message = &owed.message;
         let matched = self.current(matched, &message.topic);
-        if due.is_none() && !message.retain && !matched.queued && matched.captures.is_empty() {
-            return Stage::Turn { message };
+        if owed.due.is_none() && !message.retain && !matched.queued && matched.captures.is_empty() {
+            return Stage::Turn { message: owed.message };
         }
-        self.keep(&message, Some(id), due, &matched)
+        self.keep(&owed, Some(id), &matched)
     }
 
     /// What a topic matches now; what it matched before, if nobody has come or gone.
@@ -200,7 +199,9 @@ impl Publisher {
 
     /// The head of the line has its answer: fan it out. `None` = it had to go to the store again.
     fn finish(&mut self, waiting: Waiting) -> Option<(Answering, Verdict)> {
-        let (answering, matched) = (waiting.answering, waiting.matched);
+        let Waiting { answering, level, matched, .. } = waiting;
+        // The packet id of QoS 2 was noted for whatever became of the rest.
+        let mut is_owed = matches!(answering, Answering::Pubrec(_)) && self.fence.is_some();
         let (message, plan) = match waiting.stage {
             Stage::Turn { message } => (message, None),
             Stage::Keeping { message, plan, commit, claim } => {
@@ -210,9 +211,10 @@ impl Publisher {
                         if let Some(again) = plan.again(&message, Some(self.session.client_id())) {
                             let commit = Commit::again(&self.broker, &self.session, again);
                             let stage = Stage::Keeping { message, plan, commit, claim };
-                            self.put_back(answering, stage, matched);
+                            self.put_back(Waiting { answering, level, bytes: 0, stage, matched });
                             return None;
                         }
+                        is_owed |= plan.is_owed || claim.is_some();
                         self.settle_claim(claim, &message);
                         (message, Some(plan))
                     }
@@ -243,11 +245,16 @@ impl Publisher {
                 self.broker.ledger().refuse(refusal.into());
                 return Some((answering, plan::verdict(refusal)));
             }
-            Stage::Through { position } => return Some((answering, self.through(answering, position))),
+            Stage::Through { position } => {
+                self.active.get_or_insert_default().reached = level.map(|_| Reached::Nothing);
+                return Some((answering, self.through(answering, position)));
+            }
             Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } => {
                 return Some((answering, Verdict::Lost));
             }
         };
+        let reached = level.map(|level| if is_owed { Reached::Level(level) } else { Reached::Nothing });
+        self.active.get_or_insert_default().reached = reached;
         if plan.as_ref().is_some_and(|plan| plan.is_delayed()) {
             self.tally.accepted += 1;
             return Some((answering, Verdict::Accepted { matched: true }));
@@ -270,11 +277,12 @@ impl Publisher {
             let mut more = plan.missing(&message, &matched, &self.session);
             if !more.steps.is_empty() {
                 let steps = std::mem::take(&mut more.steps);
-                let commit = Commit::submit(&self.broker, &self.session, steps);
+                let level = more.level;
+                let commit = Commit::submit_at(&self.broker, &self.session, steps, level);
                 self.tally.matched += self.push_plan(plan, &message);
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit, claim: None };
-                self.put_back(answering, stage, Some(matched));
+                self.put_back(Waiting { answering, level, bytes: 0, stage, matched: Some(matched) });
                 return None;
             }
         }
@@ -291,6 +299,7 @@ impl Publisher {
             None => Plan::groups(&self.broker, &message, &matched).push(&self.broker, &mut outgoing),
         };
         copies += outgoing.send(&self.broker, &self.realm.name, &message);
+        matched.live.iter().for_each(|live| live.offer(&message));
         self.tally.accepted += 1;
         self.tally.matched += copies;
         self.tally.unmatched += u64::from(copies == 0);
@@ -324,10 +333,10 @@ impl Publisher {
     }
 
     /// It has to go to the store again, before everything behind it.
-    fn put_back(&mut self, answering: Answering, stage: Stage, matched: Option<Arc<Matched>>) {
+    fn put_back(&mut self, waiting: Waiting) {
         let active = self.active.get_or_insert_default();
         active.messages += 1;
-        active.line.push_front(Waiting { answering, bytes: 0, stage, matched });
+        active.line.push_front(waiting);
     }
 
     /// Gives the copies of a plan to who is online, here and elsewhere.
@@ -338,19 +347,15 @@ impl Publisher {
     }
 
     /// Hands a message to the store, with everything it owes.
-    pub(super) fn keep(
-        &self,
-        message: &Arc<Message>,
-        id: Option<MessageId>,
-        due: Option<UnixMillis>,
-        matched: &Matched,
-    ) -> Stage {
-        let mut plan = match due {
+    pub(super) fn keep(&self, owed: &Owed, id: Option<MessageId>, matched: &Matched) -> Stage {
+        let Owed { message, due, level } = owed;
+        let mut plan = match *due {
             Some(due) => Plan::delayed(&self.realm, message, id, due),
             None => Plan::new(&self.broker, &self.realm, message, matched, Some(&self.session), id),
         };
         let steps = std::mem::take(&mut plan.steps);
-        let commit = Commit::submit(&self.broker, &self.session, steps);
+        (plan.level, plan.is_owed) = (*level, !steps.is_empty());
+        let commit = Commit::submit_at(&self.broker, &self.session, steps, *level);
         Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit, claim: None }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use weir_model::{Position, Principal, Reason};
 use weir_store::{SessionKey, SessionKind};
 
+use super::level::Reached;
 use super::{Answering, Publisher, Verdict};
 use crate::broker::Broker;
 use crate::form::Publish;
@@ -31,6 +32,8 @@ pub struct Offered {
     pub matched: bool,
     /// It was through before, under its key: nothing was done.
     pub repeated: bool,
+    /// What it is acknowledged at, if it asked for a level.
+    pub reached: Option<Reached>,
 }
 
 /// Why a message was not taken.
@@ -145,10 +148,11 @@ impl Offering {
 
     fn answered(&mut self, tag: u64, verdict: Verdict) {
         let (landed, claimed) = (self.publisher.landed(), self.publisher.position());
+        let reached = self.publisher.reached();
         let outcome = match verdict {
             Verdict::Accepted { matched } => {
                 let position = claimed.or(landed.position);
-                Ok(Offered { position, matched, repeated: landed.repeated })
+                Ok(Offered { position, matched, repeated: landed.repeated, reached })
             }
             Verdict::Refused(reason) => Err(NotTaken::Refused(reason)),
             Verdict::Waiting | Verdict::Hold | Verdict::Lost => Err(NotTaken::Unknown),

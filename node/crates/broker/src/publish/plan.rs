@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 use weir_model::{Message, MessageId, Position, Qos, Reason, Topic, UnixMillis};
-use weir_store::{Answer, Delivery, Enqueue, Outcome, Refusal, SessionOp, Step, TopicOp};
+use weir_store::{Answer, Delivery, Enqueue, Level, Outcome, Refusal, SessionOp, Step, TopicOp};
 
 use super::Verdict;
 use super::settle::OnItsWay;
@@ -107,6 +107,10 @@ pub struct Plan {
     handovers: u32,
     /// What the store knows repeats by.
     id: Option<MessageId>,
+    /// What its steps are answered at, if not at the store's own level.
+    pub level: Option<Level>,
+    /// Something of it was for the store.
+    pub is_owed: bool,
     /// Held while a retained value is on its way to queues.
     on_its_way: Option<OnItsWay>,
     /// Sessions that have been seen to and have no copy here: by an earlier round, or in the store as a repeat.
@@ -213,7 +217,7 @@ impl Plan {
 
     /// What sessions that subscribed since this plan was made are owed.
     pub fn missing(&self, message: &Arc<Message>, matched: &Matched, publisher: &Arc<Session>) -> Plan {
-        let mut more = Plan { id: self.id, ..Plan::default() };
+        let mut more = Plan { id: self.id, level: self.level, ..Plan::default() };
         let seen = |session: &Arc<Session>| {
             let address = Arc::as_ptr(session) as usize;
             self.covered.contains(&address)
@@ -233,6 +237,7 @@ impl Plan {
     /// Takes over which sessions `earlier` has seen to.
     pub fn covers(&mut self, earlier: &Plan) {
         self.position = earlier.position;
+        self.is_owed |= earlier.is_owed;
         self.covered.extend(&earlier.covered);
         self.covered.extend(earlier.copies.iter().filter_map(|c| match &c.to {
             To::Session(session) => Some(Arc::as_ptr(session) as usize),
@@ -384,7 +389,13 @@ impl Plan {
         self.records.iter_mut().enumerate().for_each(|(step, record)| record.step = step);
         self.offered_again = true;
         let streams = self.records.iter().map(|record| record.stream.clone()).collect();
-        Some(Again { message: message.clone(), client_id: client_id.cloned(), id: self.id, streams })
+        Some(Again {
+            message: message.clone(),
+            client_id: client_id.cloned(),
+            id: self.id,
+            level: self.level,
+            streams,
+        })
     }
 
     /// Gives the live copies to who is online; returns how many copies the plan made, those included

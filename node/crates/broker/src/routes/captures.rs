@@ -1,37 +1,39 @@
-//! Which streams capture which topics.
+//! Which streams capture which topics, and which bindings take them live.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use weir_model::Filter;
 
-use crate::stream::Stream;
-
-/// Streams are few, and looked up where a topic is matched anew: a list for each first level.
-#[derive(Default)]
-pub(super) struct Captures {
-    by_first_level: HashMap<Box<str>, Vec<Capture>>,
+/// Those who capture are few, and looked up where a topic is matched anew: a list for each first level.
+pub(super) struct Captures<T> {
+    by_first_level: HashMap<Box<str>, Vec<Capture<T>>>,
     /// Filters that begin with a wildcard.
-    others: Vec<Capture>,
+    others: Vec<Capture<T>>,
 }
 
-struct Capture {
+struct Capture<T> {
     filter: Filter,
-    stream: Arc<Stream>,
+    by: Arc<T>,
 }
 
-impl Captures {
-    pub fn insert(&mut self, filter: &Filter, stream: &Arc<Stream>) {
-        let capture = Capture { filter: filter.clone(), stream: stream.clone() };
+impl<T> Default for Captures<T> {
+    fn default() -> Captures<T> {
+        Captures { by_first_level: HashMap::new(), others: Vec::new() }
+    }
+}
+
+impl<T> Captures<T> {
+    pub fn insert(&mut self, filter: &Filter, by: &Arc<T>) {
+        let capture = Capture { filter: filter.clone(), by: by.clone() };
         match literal(filter) {
             Some(level) => self.by_first_level.entry(level.into()).or_default().push(capture),
             None => self.others.push(capture),
         }
     }
 
-    pub fn remove(&mut self, filter: &Filter, stream: &Arc<Stream>) {
-        let is_another =
-            |capture: &Capture| capture.filter != *filter || !Arc::ptr_eq(&capture.stream, stream);
+    pub fn remove(&mut self, filter: &Filter, by: &Arc<T>) {
+        let is_another = |capture: &Capture<T>| capture.filter != *filter || !Arc::ptr_eq(&capture.by, by);
         match literal(filter) {
             Some(level) => {
                 if let Some(list) = self.by_first_level.get_mut(level) {
@@ -45,17 +47,17 @@ impl Captures {
         }
     }
 
-    /// The streams that capture a topic, each once.
-    pub fn find(&self, topic: &str) -> Box<[Arc<Stream>]> {
+    /// Those who capture a topic, each once.
+    pub fn find(&self, topic: &str) -> Box<[Arc<T>]> {
         if self.by_first_level.is_empty() && self.others.is_empty() {
             return Box::default();
         }
         let first = topic.split('/').next().unwrap_or(topic);
         let listed = self.by_first_level.get(first).into_iter().flatten().chain(&self.others);
-        let mut found: Vec<Arc<Stream>> = Vec::new();
+        let mut found: Vec<Arc<T>> = Vec::new();
         for capture in listed.filter(|capture| capture.filter.matches(topic)) {
-            if !found.iter().any(|known| Arc::ptr_eq(known, &capture.stream)) {
-                found.push(capture.stream.clone());
+            if !found.iter().any(|known| Arc::ptr_eq(known, &capture.by)) {
+                found.push(capture.by.clone());
             }
         }
         found.into()

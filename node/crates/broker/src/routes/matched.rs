@@ -8,6 +8,7 @@ use weir_store::SubscriptionOptions;
 
 use super::Generations;
 use super::members::{Member, Members};
+use crate::binding::live::Live;
 use crate::session::Session;
 use crate::share::Group;
 use crate::stream::Stream;
@@ -25,6 +26,8 @@ pub struct Matched {
     pub queued: bool,
     /// Streams that capture the topic.
     pub captures: Box<[Arc<Stream>]>,
+    /// Bindings that are given it on the node where it enters.
+    pub live: Box<[Arc<Live>]>,
 }
 
 /// One receiver; its overlapping subscriptions merged (MQTT-3.3.4-2).
@@ -48,7 +51,8 @@ enum Own {
 
 impl Matched {
     pub fn is_empty(&self) -> bool {
-        self.targets.is_empty() && self.groups.is_empty() && self.denied == 0 && self.captures.is_empty()
+        let has_receivers = !self.targets.is_empty() || !self.groups.is_empty() || self.denied > 0;
+        !has_receivers && self.captures.is_empty() && self.live.is_empty()
     }
 }
 
@@ -92,7 +96,7 @@ impl Collector {
         mut self,
         generations: Generations,
         access_version: u64,
-        captures: Box<[Arc<Stream>]>,
+        (captures, live): (Box<[Arc<Stream>]>, Box<[Arc<Live>]>),
         may: &dyn Fn(&Session) -> bool,
     ) -> Matched {
         self.members.sort_by_key(|member| Arc::as_ptr(&member.session) as usize);
@@ -107,7 +111,7 @@ impl Collector {
         let queued = targets.iter().any(|t| t.session.stored.is_some() && t.qos > Qos::AtMostOnce)
             || !self.groups.is_empty();
         let groups = self.groups.into();
-        Matched { targets, groups, generations, access_version, denied, queued, captures }
+        Matched { targets, groups, generations, access_version, denied, queued, captures, live }
     }
 }
 

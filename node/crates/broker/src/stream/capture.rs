@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 use weir_model::{Message, MessageId};
-use weir_store::{Answer, Append, Outcome, PartitionOp, Refusal, Step};
+use weir_store::{Answer, Append, Level, Outcome, PartitionOp, Refusal, Step};
 
 use super::Stream;
 use super::key::partition_of;
@@ -24,6 +24,8 @@ pub struct Again {
     pub message: Arc<Message>,
     pub client_id: Option<Arc<str>>,
     pub id: Option<MessageId>,
+    /// That of the publish, if it asked for another than the store's own.
+    pub level: Option<Level>,
     pub streams: Vec<Arc<Stream>>,
 }
 
@@ -37,7 +39,7 @@ impl Again {
             self.streams.iter().map(|stream| self.successor(broker, stream)).collect();
         let step = |stream: &Arc<Stream>| step(stream, &self.message, self.client_id.as_deref(), self.id);
         let steps: Vec<Step> = successors.iter().flatten().map(step).collect();
-        let answer = if steps.is_empty() { Vec::new() } else { broker.submit(steps).await };
+        let answer = if steps.is_empty() { Vec::new() } else { broker.submit_at(steps, self.level).await };
         let mut answers = answer.into_iter();
         let gone = || Ok(smallvec![Outcome::Gone]);
         let of = |successor: &Option<Arc<Stream>>| match successor {

@@ -8,16 +8,19 @@
 mod catalog;
 pub mod dead;
 pub mod definition;
+pub mod effects;
 mod hub;
 mod life;
 pub mod manage;
 pub mod member;
 pub mod place;
-mod redrive;
+pub mod redrive;
 pub mod spread;
 
 pub(crate) use catalog::Groups;
 pub use definition::{DefinitionError, GroupDefinition};
+pub use effects::Effects;
+pub use hub::paying::KeptError;
 pub(crate) use life::child;
 pub use manage::{GroupError, GroupInfo, GroupPartition};
 pub use member::{Answers, Batch, Delivered, Ended, Member, MemberOptions, Receipt, Refused};

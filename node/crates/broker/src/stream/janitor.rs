@@ -127,7 +127,17 @@ impl Broker {
                     infos.push(info);
                 }
             }
-            if generation != stream.generation() && self.is_done(stream, generation, &infos).await? {
+            if generation == stream.generation() {
+                continue;
+            }
+            if infos.iter().any(|info| !info.ends.is_sealed) {
+                // Who altered the stream died over it, or the store has forgotten: groups wait for its end.
+                if let Err(error) = self.configure(stream).await {
+                    tracing::warn!(stream = %stream.name, %error, "an earlier generation cannot be sealed");
+                }
+                return Ok(());
+            }
+            if self.is_done(stream, generation, &infos).await? {
                 match self.drop_generation(stream, generation).await {
                     Ok(()) => counter!("weir_broker_stream_generations_dropped_total").increment(1),
                     Err(error) => {
@@ -141,29 +151,24 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether an earlier generation can go: nothing is in it, or the stream keeps a number of records or bytes, has
-    /// groups, and all of them have read it, sessions too. What is kept for a time, or for ever, is kept.
+    /// Whether an earlier generation can go: nothing is left in it, or its stream keeps a number of records or bytes and
+    /// has groups; and every group has finished it, sessions too. Who has not is told what it missed when it comes. What
+    /// is kept for a time, or for ever, is kept.
     async fn is_done(
         &self,
         stream: &Stream,
         generation: u64,
         infos: &[PartitionInfo],
     ) -> Result<bool, ReadError> {
-        if !infos.iter().all(|info| info.ends.is_sealed) {
-            return Ok(false);
-        }
         let retention = stream.definition.retention;
         let is_bounded = retention.records_max > 0 || retention.bytes_max > 0;
         let has_groups = infos.iter().any(|info| !info.groups.is_empty());
+        let is_empty = infos.iter().all(|info| info.ends.records == 0);
         let is_read = |info: &PartitionInfo| {
             info.groups.iter().all(|place| place.progress.low.position >= info.ends.tail.position)
         };
-        if infos.iter().all(|info| info.ends.records == 0) {
-            return Ok(true);
-        }
-        Ok(is_bounded
-            && has_groups
-            && infos.iter().all(is_read)
+        Ok(infos.iter().all(is_read)
+            && (is_empty || (is_bounded && has_groups))
             && self.groups_have_finished(stream, generation).await?)
     }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use smallvec::smallvec;
-use weir_store::{Expect, Outcome, PartitionInfo, PartitionOp, ReadError, Refusal, Step, Table, TableOp};
+use smallvec::{SmallVec, smallvec};
+use weir_store::{
+    Expect, Outcome, PartitionInfo, PartitionKey, PartitionOp, ReadError, Refusal, Step, Table, TableOp,
+};
 
 use super::Stream;
 use super::catalog::row_key;
@@ -105,12 +107,7 @@ impl Broker {
         }
         let Spec { filters, partitions, key, retention } = spec;
         definition = Definition { filters, partitions, key, retention, ..definition };
-        let now = self.put_stream(realm, name, &definition, Expect::Version(before.version)).await?;
-        if goes_on_elsewhere {
-            let seal = |partition| (before.partition(partition), PartitionOp::Seal);
-            self.partition_ops((0..before.definition.partitions).map(seal)).await?;
-        }
-        Ok(now)
+        self.put_stream(realm, name, &definition, Expect::Version(before.version)).await
     }
 
     /// Ends a stream, with its records and groups.
@@ -200,10 +197,18 @@ impl Broker {
         }
     }
 
-    async fn configure(&self, stream: &Stream) -> Result<(), StreamError> {
+    /// Makes the partitions of a stream, and gives those that are there what they are to keep. Earlier ones take no more
+    /// records once those that follow them do.
+    pub(super) async fn configure(&self, stream: &Stream) -> Result<(), StreamError> {
         let retention = stream.definition.retention;
-        let op = |partition| (stream.partition(partition), PartitionOp::Configure { retention });
-        self.partition_ops((0..stream.definition.partitions).map(op)).await
+        let configure = PartitionOp::Configure { retention };
+        let newest = |partition| (stream.partition(partition), smallvec![configure.clone()]);
+        self.partition_ops((0..stream.definition.partitions).map(newest)).await?;
+        let earlier = stream.definition.earlier.iter().flat_map(|earlier| {
+            (0..earlier.partitions).map(|partition| stream.partition_of(earlier.generation, partition))
+        });
+        let ops = smallvec![configure.clone(), PartitionOp::Seal];
+        self.partition_ops(earlier.map(|key| (key, ops.clone()))).await
     }
 
     async fn drop_generations(
@@ -212,7 +217,7 @@ impl Broker {
         generations: Vec<(u64, u32)>,
     ) -> Result<(), StreamError> {
         for (generation, partitions) in generations {
-            let op = |partition| (stream.partition_of(generation, partition), PartitionOp::Drop);
+            let op = |partition| (stream.partition_of(generation, partition), smallvec![PartitionOp::Drop]);
             self.partition_ops((0..partitions).map(op)).await?;
         }
         Ok(())
@@ -220,9 +225,12 @@ impl Broker {
 
     async fn partition_ops(
         &self,
-        ops: impl Iterator<Item = (weir_store::PartitionKey, PartitionOp)>,
+        ops: impl Iterator<Item = (PartitionKey, SmallVec<[PartitionOp; 1]>)>,
     ) -> Result<(), StreamError> {
-        let steps: Vec<Step> = ops.map(|(key, op)| Step::Partition { key, ops: smallvec![op] }).collect();
+        let steps: Vec<Step> = ops.map(|(key, ops)| Step::Partition { key, ops }).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
         match self.submit(steps).await.into_iter().find_map(Result::err) {
             Some(refusal) => Err(refusal.into()),
             None => Ok(()),

@@ -50,7 +50,7 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn submit(&self, steps: Vec<Step>, done: Done) {
+    fn submit_at(&self, steps: Vec<Step>, level: Option<Level>, done: Done) {
         let held = self.held.clone();
         let answered: Done = Box::new(move |answer| {
             let mut held = held.lock();
@@ -62,7 +62,7 @@ impl Store for Watched {
                 }
             }
         });
-        self.inner.submit(steps, answered);
+        self.inner.submit_at(steps, level, answered);
     }
 
     fn read_queue(

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use weir_access::{Access, Grant, Identity};
@@ -11,7 +12,7 @@ use weir_broker::form::{Form, Marks, Publish};
 use weir_broker::publish::Publisher;
 use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::{Broker, Config, Realm};
-use weir_model::{DEFAULT_REALM, Filter, Principal, Qos, UnixMillis};
+use weir_model::{DEFAULT_REALM, Filter, Message, MessageId, Principal, Qos, UnixMillis};
 use weir_store::{
     Done, Due, Level, Mirror, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal, Restored,
     SessionKey, Start, Step, Store, StreamPage, SubscriptionOptions,
@@ -37,7 +38,7 @@ impl Form for Lengths {
 
 static FORMS: &[&dyn Form] = &[&Lengths];
 
-type Held = VecDeque<(Vec<Step>, Done)>;
+type Held = VecDeque<(Vec<Step>, Option<Level>, Done)>;
 
 /// A memory store whose gate holds submits back.
 pub struct Gated {
@@ -58,20 +59,20 @@ impl Gated {
     /// Lets everything held through, or refuses it, and what comes later goes through.
     pub fn open_gate(&self, refusal: Option<Refusal>) {
         let held = self.held.lock().take().unwrap_or_default();
-        for (steps, done) in held {
+        for (steps, level, done) in held {
             match refusal {
                 Some(refusal) => done(steps.iter().map(|_| Err(refusal)).collect()),
-                None => self.inner.submit(steps, done),
+                None => self.inner.submit_at(steps, level, done),
             }
         }
     }
 }
 
 impl Store for Gated {
-    fn submit(&self, steps: Vec<Step>, done: Done) {
+    fn submit_at(&self, steps: Vec<Step>, level: Option<Level>, done: Done) {
         match &mut *self.held.lock() {
-            Some(held) => held.push_back((steps, done)),
-            None => self.inner.submit(steps, done),
+            Some(held) => held.push_back((steps, level, done)),
+            None => self.inner.submit_at(steps, level, done),
         }
     }
 
@@ -103,6 +104,35 @@ impl Store for Gated {
 
     fn partition(&self, key: PartitionKey) -> BoxFuture<'static, Result<Option<PartitionInfo>, ReadError>> {
         self.inner.partition(key)
+    }
+
+    fn kept(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        keys: &[Bytes],
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, Refusal>> {
+        self.inner.kept(key, group, keys)
+    }
+
+    fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(Bytes, Bytes)>, Refusal>> {
+        self.inner.kept_page(key, group, after, limit)
+    }
+
+    fn owed(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+        self.inner.owed(key, group, after, limit)
     }
 
     fn account(&self) -> weir_store::Account {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use weir_broker::stream::Spec;
 use weir_broker::stream::group::GroupDefinition;
+use weir_broker::stream::group::redrive::Redrive;
 use weir_broker::stream::reader::Reader;
 use weir_store::{Page, Record, Start};
 
@@ -122,15 +123,16 @@ async fn dead_letters_are_published_again_to_their_topics_without_what_they_say(
         member.nack(delivered.receipt, None).unwrap();
     }
     until("all are dead letters", async || dead_letters(&broker).await.len() == 4).await;
-    assert_eq!(broker.redrive(&realm(), "dead", 3).await.unwrap(), 3);
+    let three = Redrive { max: 3, ..Redrive::default() };
+    assert_eq!(broker.redrive(&realm(), "dead", &three).await.unwrap().published, 3);
     let again = take(&mut member, 3).await;
     assert!(again.iter().all(|delivered| delivered.record.message.properties.is_none()));
     assert_eq!(member.ack(&receipts(&again)), []);
-    assert_eq!(broker.redrive(&realm(), "dead", 0).await.unwrap(), 1);
+    assert_eq!(broker.redrive(&realm(), "dead", &Redrive::default()).await.unwrap().published, 1);
     let last = take(&mut member, 1).await;
     let mut all = [payloads(&again), payloads(&last)].concat();
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2, 3]);
-    assert_eq!(broker.redrive(&realm(), "dead", 0).await.unwrap(), 0);
+    assert_eq!(broker.redrive(&realm(), "dead", &Redrive::default()).await.unwrap().published, 0);
     broker.shutdown().await;
 }

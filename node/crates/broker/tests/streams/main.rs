@@ -3,6 +3,8 @@
 mod answers;
 mod bed;
 mod dead;
+mod fences;
+mod generations;
 mod keeping;
 mod life;
 mod nodes;

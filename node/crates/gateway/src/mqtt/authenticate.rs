@@ -204,12 +204,13 @@ impl Mqtt {
         let identity = self.session().identity();
         let over = identity.as_ref().is_some_and(|identity| identity.is_over(weir_broker::clock::unix()));
         let gone = identity.as_ref().is_some_and(|identity| !access.still_holds(identity));
-        let (reason, what) = match (over, gone) {
-            (true, _) => (Reason::NotAuthorized, "the credentials have expired"),
-            (_, true) => (Reason::NotAuthorized, "the credentials were revoked"),
-            _ => (Reason::Administrative, ""),
-        };
-        self.end(reason, what, out)
+        let farewell = self.publisher.broker.farewell(self.connection);
+        match (over, gone, &farewell.elsewhere) {
+            (true, ..) => self.end(Reason::NotAuthorized, "the credentials have expired", out),
+            (_, true, _) => self.end(Reason::NotAuthorized, "the credentials were revoked", out),
+            (.., Some(elsewhere)) => self.moved(elsewhere, &farewell.why, out),
+            _ => self.end(Reason::Administrative, &farewell.why, out),
+        }
     }
 }
 

@@ -30,6 +30,9 @@ use crate::drain;
 use crate::limited::Limit;
 use crate::pace::Pace;
 
+/// Bytes of a DISCONNECT beside its reason string, with room for a server reference.
+const DISCONNECT_BYTES: usize = 300;
+
 /// One client's connection after CONNACK.
 pub struct Mqtt {
     pub publisher: Publisher,
@@ -59,6 +62,8 @@ pub struct Mqtt {
     pub expiry_was_zero: bool,
     pub has_will: bool,
     pub wants_reasons: bool,
+    /// Why the publish that is being answered was refused for its acknowledgement level.
+    pub refused_level: Option<Box<str>>,
     /// Set when it was let in by enhanced authentication.
     pub method: Option<Box<Method>>,
     /// The version of access when it was let in: copies matched since need not be asked about again.
@@ -129,10 +134,16 @@ impl Mqtt {
         self.ended = Some(reason);
         if self.version == Version::V5 {
             let mut disconnect = Disconnect::new(code);
-            disconnect.reason = Some(what).filter(|what| self.wants_reasons && !what.is_empty());
+            disconnect.reason = Some(what).filter(|what| self.may_hear(what));
             encode::disconnect(out, &disconnect, self.version);
         }
         Flow::End
+    }
+
+    /// Whether a reason string goes into a DISCONNECT: not beyond the largest packet that the client takes
+    /// (MQTT-3.14.2-3).
+    fn may_hear(&self, what: &str) -> bool {
+        self.wants_reasons && !what.is_empty() && what.len() + DISCONNECT_BYTES <= self.frame_bytes_max
     }
 
     /// The node ends: an MQTT 5 client hears where else it may go, if there is a place.
@@ -142,6 +153,15 @@ impl Mqtt {
             let reference = self.config.drain.reference(self.session());
             encode::disconnect(out, &drain::disconnect(reference.as_deref()), self.version);
         }
+        Flow::End
+    }
+
+    /// The client is better served by another node, and hears by which (MQTT-4.11).
+    pub fn moved(&mut self, elsewhere: &str, what: &str, out: &mut Vec<u8>) -> Flow {
+        self.ended = Some(Reason::Administrative);
+        let mut disconnect = drain::disconnect(Some(elsewhere));
+        disconnect.reason = Some(what).filter(|what| self.may_hear(what));
+        encode::disconnect(out, &disconnect, self.version);
         Flow::End
     }
 

@@ -41,6 +41,10 @@ impl Form for MqttForm {
             _ => None,
         }
     }
+
+    fn hears_why(&self) -> bool {
+        self.0 == Version::V5
+    }
 }
 
 /// Encodes a PUBLISH with the properties of a message.

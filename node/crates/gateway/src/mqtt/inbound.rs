@@ -4,11 +4,11 @@ use std::num::NonZeroU16;
 
 use weir_broker::Limit;
 use weir_broker::form::Publish;
-use weir_broker::publish::{Answering, Verdict};
+use weir_broker::publish::{Answering, Verdict, level};
 use weir_broker::session::intake::Arrival;
 use weir_broker::session::window::Answered;
 use weir_broker::store::{SessionOp, Step};
-use weir_model::{Qos, Reason};
+use weir_model::{Level, Qos, Reason};
 use weir_wire::mqtt::{self, Ack, List, Packet, PacketType, ReasonCode, Version, encode};
 
 use super::alias::Incoming;
@@ -119,6 +119,9 @@ impl Mqtt {
                 if verdict == Verdict::Refused(Reason::NotAuthorized) {
                     self.note_refused_publish(topic);
                 }
+                if let Verdict::Refused(reason) = verdict {
+                    self.refused_level = level_refused(publish, reason);
+                }
                 self.answer_now(answering, verdict, out)
             }
         }
@@ -158,7 +161,7 @@ impl Mqtt {
         };
         let code = match verdict {
             // Refused means certainly not done, and of its first copy that is not certain (`guarantees.md` 1).
-            Verdict::Refused(Reason::Busy) if is_repeat => {
+            Verdict::Refused(Reason::Busy | Reason::LevelAway) if is_repeat => {
                 return Some(self.end(Reason::Unavailable, "", out));
             }
             Verdict::Accepted { matched: true } => ReasonCode::Success,
@@ -203,20 +206,32 @@ impl Mqtt {
         }
     }
 
-    /// PUBACK or PUBREC: to a message with an idempotency key it says where the message stands.
+    /// PUBACK or PUBREC: to a message with an idempotency key it says where the message stands, to one that asked for an
+    /// acknowledgement level what was reached, or why it was refused.
     fn ack_publish(&mut self, kind: PacketType, packet_id: u16, code: ReasonCode, out: &mut Vec<u8>) {
         // Whoever asked for no problem information gets no user property either (MQTT-3.1.2-29).
-        let may_say = self.version == Version::V5 && self.wants_reasons && !code.is_error();
-        let position = self.publisher.position().filter(|_| may_say);
-        let (Some(position), Some(id)) = (position, NonZeroU16::new(packet_id)) else {
+        let may_say = self.version == Version::V5 && self.wants_reasons;
+        let position = self.publisher.position().filter(|_| may_say && !code.is_error());
+        let reached = self.publisher.reached().filter(|_| may_say && !code.is_error());
+        let refused = self.refused_level.take().filter(|_| may_say && code.is_error());
+        let says_nothing = position.is_none() && reached.is_none() && refused.is_none();
+        let Some(id) = NonZeroU16::new(packet_id).filter(|_| !says_nothing) else {
             return self.ack(kind, packet_id, code, out);
         };
-        let position = position.to_string();
-        let user = [(POSITION, &*position)];
-        let ack = Ack { user: List::of(&user), ..Ack::new(id, code) };
+        let position = position.map(|position| (POSITION, position.to_string()));
+        let reached = reached.map(|reached| (level::PROPERTY, reached.to_string()));
+        let said: Vec<(&str, String)> = position.into_iter().chain(reached).collect();
+        let user: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, &**value)).collect();
+        let ack = Ack { user: List::of(&user), reason: refused.as_deref(), ..Ack::new(id, code) };
+        let before = out.len();
         match kind {
             PacketType::Puback => encode::puback(out, &ack, self.version),
             _ => encode::pubrec(out, &ack, self.version),
+        }
+        // What the client has no room for is left out (MQTT-3.4.2-2, MQTT-3.4.2-3).
+        if out.len() - before > self.frame_bytes_max {
+            out.truncate(before);
+            self.ack(kind, packet_id, code, out);
         }
     }
 
@@ -308,6 +323,23 @@ impl Mqtt {
         self.has_will &= disconnect.code != ReasonCode::Success;
         Flow::End
     }
+}
+
+/// Why a publish was refused for the acknowledgement level it asked for, in words; `None` = it was not for that. A text
+/// that names no level is not said back.
+fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Box<str>> {
+    let is_level = matches!(
+        reason,
+        Reason::LevelUnknown | Reason::LevelImpossible | Reason::LevelAway | Reason::LevelDenied
+    );
+    if !is_level {
+        return None;
+    }
+    let asked = publish.properties.user.iter().find(|(name, _)| *name == level::PROPERTY);
+    let asked = asked.and_then(|(_, text)| text.parse::<Level>().ok());
+    let asked =
+        asked.map_or_else(|| level::PROPERTY.to_owned(), |level| format!("{} {level}", level::PROPERTY));
+    Some(format!("{asked}: {reason}").into())
 }
 
 /// Whether a name can only be a filter.

@@ -21,6 +21,12 @@ pub fn code(reason: Reason) -> ReasonCode {
         Reason::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
         Reason::RateTooHigh => ReasonCode::MessageRateTooHigh,
         Reason::Quota => ReasonCode::QuotaExceeded,
+        // The PUBLISH is valid, and no code of the standard says why it is not taken: "valid but the receiver is not
+        // willing to accept it" (MQTT 5, 3.4.2.1); the reason string says the rest.
+        Reason::LevelUnknown | Reason::LevelImpossible => ReasonCode::ImplementationSpecificError,
+        // An administrative limit was met, as for a store that is away: it may be there again the next time.
+        Reason::LevelAway => ReasonCode::QuotaExceeded,
+        Reason::LevelDenied => ReasonCode::NotAuthorized,
         Reason::Busy => ReasonCode::QuotaExceeded,
         Reason::Unavailable => ReasonCode::ServerUnavailable,
         Reason::AuthMethod => ReasonCode::BadAuthenticationMethod,
@@ -44,6 +50,13 @@ pub fn goodbye(reason: Reason) -> ReasonCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_level_that_is_not_had_is_said_by_codes_that_a_puback_may_have() {
+        let codes =
+            [Reason::LevelUnknown, Reason::LevelImpossible, Reason::LevelAway, Reason::LevelDenied].map(code);
+        assert_eq!(codes.map(ReasonCode::as_u8), [0x83, 0x83, 0x97, 0x87]);
+    }
 
     #[test]
     fn a_store_that_is_away_is_no_disconnect_that_clients_cannot_read() {

@@ -8,23 +8,29 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weir_model::{Filter, Message, MessageId, Position, Topic, UnixMillis};
 
 use crate::redis::{ConnectError, EnrolError};
 use crate::{
-    Delivery, Detach, Fence, OpenError, OutboxEntry, Owner, RowState, SessionKey, SubscriptionOptions, Will,
+    Delivery, Detach, Fence, Mark, OpenError, OutboxEntry, Owner, PartitionKey, Record, RowState, SessionKey,
+    SubscriptionOptions, TableRow, Will,
 };
 
 mod digest;
 mod pages;
 mod run;
+mod stream;
 
 pub use digest::{Digest, Kind, Tally};
 pub(crate) use pages::Pages;
 pub use run::{Progress, run};
+pub(crate) use stream::described;
+pub use stream::{ClaimCopy, OwedCopy, PartitionCopy, PlaceCopy};
 
-/// One row, or some rows that belong together. Sessions come before the rows of their queues; a kind of data that the
-/// contract gains (streams, tables) is one variant more here, one [`Kind`], and a form in each backend.
+/// One row, or some rows that belong together. Sessions come before the rows of their queues, partitions before what
+/// belongs to them, places of groups before what these keep and owe. A kind of data that the contract gains is one variant more here, one [`Kind`], and a form in each
+/// backend.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CopyRow {
     Session(Box<SessionCopy>),
@@ -53,6 +59,44 @@ pub enum CopyRow {
         position: Position,
         message: Arc<Message>,
     },
+    Partition(Box<PartitionCopy>),
+    Place {
+        key: PartitionKey,
+        place: PlaceCopy,
+    },
+    /// Message ids by which repeats of appends to a partition are recognised and what each of them got, the oldest
+    /// first; all of a partition.
+    RecordSeen {
+        key: PartitionKey,
+        ids: Vec<(MessageId, Mark)>,
+    },
+    /// Records of one partition, by rising marks.
+    Records {
+        key: PartitionKey,
+        records: Vec<Record>,
+    },
+    /// Values that a group keeps in a partition, with their keys.
+    Kept {
+        key: PartitionKey,
+        group: Arc<str>,
+        values: Vec<(Bytes, Bytes)>,
+    },
+    /// What a group has in its outbox in a partition, by rising entries.
+    GroupOwed {
+        key: PartitionKey,
+        group: Arc<str>,
+        entries: Vec<OwedCopy>,
+    },
+    /// The newest entry that an outbox ever gave, of one that gave any.
+    GroupOutbox {
+        key: PartitionKey,
+        group: Arc<str>,
+        tail: u64,
+    },
+    /// A row that is there. Those of [`crate::Table::Members`] are of nodes that do not work on the copy: left out.
+    Table(TableRow),
+    /// Idempotency keys come in the order in which they run out.
+    Claim(Box<ClaimCopy>),
 }
 
 /// A session or a share group, all but its queue.
@@ -111,7 +155,7 @@ pub struct Marks {
 /// How many message ids a store remembers.
 #[derive(Debug, Clone, Copy)]
 pub struct Windows {
-    /// Of one session.
+    /// Of one session or partition.
     pub ids_max: usize,
     /// Of delayed publishes.
     pub delay_ids_max: usize,
@@ -168,8 +212,6 @@ pub enum CopyError {
     Damaged { store: String, row: String, cause: String },
     #[error("{row} is more than {store} can hold: {cause}")]
     TooLarge { store: String, row: String, cause: String },
-    #[error("the store holds what this version cannot copy: {row}")]
-    UnknownKind { row: String },
     #[error("the disk of {path} is full")]
     DiskFull { path: PathBuf },
     #[error("{store} has no memory left (`maxmemory`): {cause}")]

@@ -1,24 +1,10 @@
-//! What an acknowledgement promises to survive (`guarantees.md` 1).
+//! The level that a store is opened with, and why an answer cannot have another one (`guarantees.md` 1).
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-/// What an acknowledgement promises to survive. Written `stored`, `fsynced`, `replicated:<n>`, `replicated:all`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Level {
-    /// The death of any Weir process.
-    Stored,
-    /// Also power loss of the machine.
-    Fsynced,
-    /// Also loss of the Redis primary, if one of the so many replicas that confirmed is promoted.
-    Replicated(NonZeroU32),
-    /// Also loss of the Redis primary, whichever replica is promoted.
-    ReplicatedAll,
-}
+use weir_model::{Level, UnknownLevel};
 
 /// The level that the configuration asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -32,18 +18,20 @@ pub enum LevelChoice {
     Chosen(Level),
 }
 
-/// The text names no level.
+/// The text names no level, and not `auto`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is no level: `auto`, `stored`, `fsynced`, `replicated:<n>` (1 or more) and `replicated:all` are"
-)]
-pub struct UnknownLevel(String);
+#[error("{0}, or `auto`")]
+pub struct UnknownChoice(UnknownLevel);
 
-impl Level {
-    /// Whether replicas have to confirm.
-    pub fn is_replicated(self) -> bool {
-        matches!(self, Level::Replicated(_) | Level::ReplicatedAll)
-    }
+/// Why an answer of a store cannot have a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotProved {
+    /// As the store is set up it never can.
+    #[error("this store never proves it")]
+    Never,
+    /// Something that it takes is not there.
+    #[error("the store does not prove it at the moment")]
+    NotNow,
 }
 
 impl LevelChoice {
@@ -52,32 +40,6 @@ impl LevelChoice {
         match self {
             LevelChoice::Auto => proved,
             LevelChoice::Chosen(level) => level,
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Level::Stored => f.write_str("stored"),
-            Level::Fsynced => f.write_str("fsynced"),
-            Level::Replicated(replicas) => write!(f, "replicated:{replicas}"),
-            Level::ReplicatedAll => f.write_str("replicated:all"),
-        }
-    }
-}
-
-impl FromStr for Level {
-    type Err = UnknownLevel;
-
-    fn from_str(text: &str) -> Result<Level, UnknownLevel> {
-        let unknown = || UnknownLevel(text.to_owned());
-        match text.split_once(':') {
-            None if text == "stored" => Ok(Level::Stored),
-            None if text == "fsynced" => Ok(Level::Fsynced),
-            Some(("replicated", "all")) => Ok(Level::ReplicatedAll),
-            Some(("replicated", replicas)) => replicas.parse().map(Level::Replicated).map_err(|_| unknown()),
-            _ => Err(unknown()),
         }
     }
 }
@@ -92,30 +54,19 @@ impl fmt::Display for LevelChoice {
 }
 
 impl FromStr for LevelChoice {
-    type Err = UnknownLevel;
+    type Err = UnknownChoice;
 
-    fn from_str(text: &str) -> Result<LevelChoice, UnknownLevel> {
-        if text == "auto" { Ok(LevelChoice::Auto) } else { text.parse().map(LevelChoice::Chosen) }
+    fn from_str(text: &str) -> Result<LevelChoice, UnknownChoice> {
+        match text {
+            "auto" => Ok(LevelChoice::Auto),
+            text => text.parse().map(LevelChoice::Chosen).map_err(UnknownChoice),
+        }
     }
 }
 
 impl From<Level> for LevelChoice {
     fn from(level: Level) -> LevelChoice {
         LevelChoice::Chosen(level)
-    }
-}
-
-impl From<Level> for String {
-    fn from(level: Level) -> String {
-        level.to_string()
-    }
-}
-
-impl TryFrom<String> for Level {
-    type Error = UnknownLevel;
-
-    fn try_from(text: String) -> Result<Level, UnknownLevel> {
-        text.parse()
     }
 }
 
@@ -126,9 +77,9 @@ impl From<LevelChoice> for String {
 }
 
 impl TryFrom<String> for LevelChoice {
-    type Error = UnknownLevel;
+    type Error = UnknownChoice;
 
-    fn try_from(text: String) -> Result<LevelChoice, UnknownLevel> {
+    fn try_from(text: String) -> Result<LevelChoice, UnknownChoice> {
         text.parse()
     }
 }
@@ -138,17 +89,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_reads_back_as_it_is_written() {
+    fn a_choice_reads_back_as_it_is_written() {
         for text in ["auto", "stored", "fsynced", "replicated:2", "replicated:all"] {
             assert_eq!(text.parse::<LevelChoice>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn what_is_no_level_is_named_with_what_is_one() {
-        for text in ["", "replicated", "replicated:0", "replicated:-1", "Fsynced"] {
-            let error = text.parse::<LevelChoice>().unwrap_err().to_string();
-            assert!(error.contains("`replicated:all`"), "{error}");
-        }
+    fn what_is_no_choice_is_named_with_what_is_one() {
+        let error = "Fsynced".parse::<LevelChoice>().unwrap_err().to_string();
+        assert!(error.contains("`replicated:all`") && error.ends_with("or `auto`"), "{error}");
     }
 }

@@ -44,15 +44,42 @@ pub enum PartitionOp {
     Commit { group: Arc<str>, fence: u64, progress: Progress },
     /// As `Commit`, and the place is free for others. Fenced.
     Release { group: Arc<str>, fence: u64, progress: Progress },
-    /// The group is no more; one that is not there is no error. Not fenced: whoever holds its place is refused from then
-    /// on.
+    /// A value that the group keeps in this partition under a key of its own (the state of a handler) is now this one,
+    /// or forgotten: `None`. A key of at most [`KEPT_KEY_BYTES_MAX`] and a value of at most [`KEPT_VALUE_BYTES_MAX`]:
+    /// more is refused [`super::Refusal::TooLarge`]. Fenced.
+    Keep { group: Arc<str>, fence: u64, key: Bytes, value: Option<Bytes> },
+    /// Appends to the group's outbox in this partition what is to be published elsewhere, under this id at every try:
+    /// [`super::Outcome::Owed`]. An id that is owed already is answered with its entry. Fenced.
+    Owe { group: Arc<str>, fence: u64, id: MessageId, message: Arc<Message> },
+    /// Entries of the group's outbox up to and with `through` are published: they are forgotten. That there are none,
+    /// or none any more, is no error. Fenced.
+    Paid { group: Arc<str>, fence: u64, through: u64 },
+    /// The group is no more, with what it keeps and owes; one that is not there is no error. Not fenced: whoever holds
+    /// its place is refused from then on.
     Forget { group: Arc<str> },
     /// Moves the place of a group that nobody holds, or whose owner's lease is over; [`super::Outcome::Held`] otherwise. A
-    /// group that has no place yet is given one. Whoever held it is refused from then on.
+    /// group that has no place yet is given one. Whoever held it is refused from then on. What it keeps and owes stays.
     Seek { group: Arc<str>, start: Start },
     /// Ends the partition: records, groups and all.
     Drop,
 }
+
+impl PartitionOp {
+    /// Whether it brings something to be stored that intakes are bounded by; acknowledgements are always let in.
+    pub(crate) fn is_bounded(&self) -> bool {
+        match self {
+            PartitionOp::Append(_) | PartitionOp::Owe { .. } => true,
+            PartitionOp::Keep { value, .. } => value.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// Most bytes in the key of a value that a group keeps.
+pub const KEPT_KEY_BYTES_MAX: usize = 1 << 10;
+
+/// Most bytes in such a value.
+pub const KEPT_VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// One record for one partition.
 #[derive(Debug, Clone)]
@@ -161,4 +188,8 @@ pub struct GroupPlace {
     pub owner: Option<Incarnation>,
     pub fence: u64,
     pub progress: Progress,
+    /// Values that it keeps.
+    pub kept: u64,
+    /// Entries in its outbox.
+    pub owed: u64,
 }

@@ -1,4 +1,5 @@
-//! Tables: small named values that every node knows, each with a version: definitions of streams, members of groups.
+//! Tables: small named values that every node knows, each with a version: definitions of streams, members of
+//! groups, handlers and their bindings.
 
 use std::sync::Arc;
 
@@ -14,6 +15,12 @@ pub enum Table {
     Groups,
     /// Which nodes have members of a group, by realm, stream, group and incarnation.
     Members,
+    /// Handlers that were uploaded: their versions and aliases.
+    Handlers,
+    /// What handlers are bound to.
+    Bindings,
+    /// What bindings refer to by name and nobody reads back. Never in a log.
+    Secrets,
 }
 
 /// What happens to one row. Answered [`super::Outcome::Put`], or [`super::Outcome::Differs`] when it is not as expected.

@@ -5,13 +5,17 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use weir_model::UnixMillis;
+
 use super::lock::Lock;
 use super::log::AppendError;
+use super::overlay::Overlay;
 use super::recover::{self, Places};
 use super::shelf::Shelf;
+use super::tables::Tables;
 use super::writer::{CommitError, Writer};
 use super::{Probe, assemble, shelf::walk::Broken};
-use crate::clock::wall_clock;
+use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::copy::{
     CopyError, CopyRow, CopySource, CopyTarget, Digest, Kind as CopyKind, Marks, Sink, Windows,
@@ -20,9 +24,11 @@ use crate::recovery::{OpenError, io_error};
 use crate::row::{Change, Kind, Meta, Row, Write, kind_key};
 
 mod read;
+mod stream;
 mod write;
 
 use read::Reader;
+use stream::Names;
 
 /// The directory beside that of the store in which a copy grows.
 const UNFINISHED: &str = "store.copying";
@@ -48,7 +54,8 @@ impl EmbeddedSource {
             return Err(CopyError::Missing { store: name_of(data_dir) });
         }
         let lock = Lock::take(&places.dir)?;
-        let opened = recover::open(config, &places, &wall_clock())?;
+        let opened = recover::open(config, &places, &wall_clock());
+        let opened = opened.map_err(|error| damaged_row(error, &places, &name_of(data_dir)))?;
         let tails = opened.state.restored().map(|found| (found.fence.generation, found.queue.tail)).collect();
         Ok(EmbeddedSource { name: name_of(data_dir), shelf: opened.shelf, tails, _lock: lock })
     }
@@ -83,6 +90,7 @@ struct Filling {
     epoch: u64,
     /// Shared messages that are written.
     bodies: HashSet<u64>,
+    names: Names,
     _lock: Lock,
 }
 
@@ -164,15 +172,16 @@ impl CopyTarget for EmbeddedTarget {
         let now = wall_clock()().0;
         let epoch = now.max(source.epoch + 1).max(self.before.epoch + 1);
         let (writer, _) = assemble(&self.config, &self.unfinished, opened, self.probe.take())?;
-        self.filling = Some(Filling { writer, epoch, bodies: HashSet::new(), _lock: lock });
+        self.filling =
+            Some(Filling { writer, epoch, bodies: HashSet::new(), names: Names::default(), _lock: lock });
         Ok(again)
     }
 
     fn write(&mut self, rows: Vec<CopyRow>) -> Result<(), CopyError> {
         let windows = self.windows();
         let bytes = rows.iter().map(write::size_of).sum();
-        let bodies = &mut self.filling()?.bodies;
-        let writes = rows.into_iter().flat_map(|row| write::writes(row, windows, bodies)).collect();
+        let Filling { bodies, names, .. } = self.filling()?;
+        let writes = rows.into_iter().flat_map(|row| write::writes(row, windows, bodies, names)).collect();
         self.commit(writes, bytes)
     }
 
@@ -184,9 +193,12 @@ impl CopyTarget for EmbeddedTarget {
 
     fn finish(&mut self, source: Marks) -> Result<(), CopyError> {
         let before = self.before;
+        let Filling { writer, names, epoch, .. } = self.filling()?;
+        let at = UnixMillis(names.at_ms()).max(writer.clock.now());
+        writer.clock = Clock::above(at, wall_clock());
         let meta = Meta {
-            epoch: self.filling()?.epoch,
-            reserved: source.number.max(before.number),
+            epoch: *epoch,
+            reserved: source.number.max(before.number).max(names.newest()),
             group_base: source.group_base.max(before.group_base),
         };
         self.commit(vec![Write { key: kind_key(Kind::Meta), change: Change::Put(Row::Meta(meta)) }], 0)?;
@@ -252,9 +264,10 @@ fn look_into(config: &Config, places: &Places, name: &str) -> Result<Marks, Copy
         return Ok(Marks::default());
     }
     let opened = recover::open(config, places, &wall_clock())?;
-    let mut found = Digest::default();
+    let (mut found, now) = (Digest::default(), wall_clock()());
     read_out(&opened.shelf, name, &HashMap::new(), &mut |rows| {
-        rows.iter().for_each(|row| found.add(row));
+        let is_over = |row: &CopyRow| matches!(row, CopyRow::Claim(claim) if claim.until <= now);
+        rows.iter().filter(|row| !is_over(row)).for_each(|row| found.add(row));
         Ok(())
     })?;
     let kept = found.tallies().filter(|(kind, tally)| tally.rows > 0 && *kind != CopyKind::DelaySeen);
@@ -263,6 +276,16 @@ fn look_into(config: &Config, places: &Places, name: &str) -> Result<Marks, Copy
         return marks_of(&opened.shelf, name);
     }
     Err(CopyError::NotEmpty { store: name.to_owned(), holds: holds.join(", ") })
+}
+
+/// Opening stops at tables that cannot be read; which row that is, a walk over them says.
+fn damaged_row(error: OpenError, places: &Places, name: &str) -> CopyError {
+    let in_tables = matches!(&error, OpenError::Damaged { file, .. } if *file == places.tables);
+    let Some(tables) = in_tables.then(|| Tables::open(&places.tables).ok()).flatten() else {
+        return error.into();
+    };
+    let shelf = Shelf::new(tables, Overlay::default());
+    read_out(&shelf, name, &HashMap::new(), &mut |_| Ok(())).err().unwrap_or_else(|| error.into())
 }
 
 fn marks_of(shelf: &Shelf, name: &str) -> Result<Marks, CopyError> {

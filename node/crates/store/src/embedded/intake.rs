@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use crate::config::Config;
@@ -16,16 +17,18 @@ const STEP_BYTES: usize = 128;
 pub(crate) struct Job {
     pub steps: Vec<Step>,
     pub done: Done,
+    /// Whether it is answered only when everything up to it is synced.
+    pub synced: bool,
     bytes: usize,
     /// Steps that bring a message; only these are bounded here.
     messages: usize,
 }
 
 impl Job {
-    pub fn new(steps: Vec<Step>, done: Done) -> Job {
+    pub fn new(steps: Vec<Step>, synced: bool, done: Done) -> Job {
         let bytes = steps.iter().map(weight).sum();
         let messages = steps.iter().filter(|step| brings_message(step)).count();
-        Job { steps, done, bytes, messages }
+        Job { steps, done, synced, bytes, messages }
     }
 
     pub fn bytes(&self) -> usize {
@@ -71,7 +74,7 @@ struct Waiting {
 fn brings_message(step: &Step) -> bool {
     match step {
         Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. }),
-        Step::Partition { ops, .. } => ops.iter().any(|op| matches!(op, PartitionOp::Append(_))),
+        Step::Partition { ops, .. } => ops.iter().any(PartitionOp::is_bounded),
         Step::Table { .. } => true,
         Step::Session { ops, .. } => {
             ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_) | SessionOp::Receive { .. }))
@@ -199,6 +202,8 @@ fn partition_weight(op: &PartitionOp) -> usize {
             let lists = size_of::<(Mark, Mark)>() * done.len() + size_of::<Attempt>() * attempts.len();
             lists + STEP_BYTES
         }
+        PartitionOp::Keep { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len) + STEP_BYTES,
+        PartitionOp::Owe { message, .. } => message.size_bytes() + STEP_BYTES,
         _ => STEP_BYTES,
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use weir_model::UnixMillis;
@@ -18,6 +18,10 @@ const MAGIC: [u8; 7] = *b"WEIRLOG";
 /// 3: rows of layout 3 may stand in it. Segments of layouts 1 and 2 are read, and gone on with.
 pub(crate) const LAYOUT: u8 = 3;
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 24;
+
+/// Full segments that are left to the system to be written; of one more the oldest is synced. Only where the level does
+/// not ask for it.
+const DIRTY_MAX: usize = 4;
 
 /// Why a record was not appended.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,10 @@ pub(crate) struct Log {
     segment_bytes_max: u64,
     file: File,
     current: Segment,
+    /// Something in the current segment may not be on the disk.
+    is_dirty: bool,
+    /// Segments before it of which the same is true, the oldest first: at most [`DIRTY_MAX`] and the newest.
+    dirty: Vec<File>,
     /// Full segments that no checkpoint has taken over yet.
     sealed: Vec<Segment>,
     /// Sequence of the newest record.
@@ -74,8 +82,20 @@ impl Log {
             None => create_segment(dir, sequence + 1, options)?,
         };
         let LogOptions { salt, sync, segment_bytes_max } = options;
-        let (dir, buffer) = (dir.to_owned(), Vec::new());
-        Ok(Log { dir, salt, sync, segment_bytes_max, file, current, sealed: segments, sequence, buffer })
+        Ok(Log {
+            dir: dir.to_owned(),
+            salt,
+            sync,
+            segment_bytes_max,
+            file,
+            current,
+            // What a process before this one has left may not be on the disk either.
+            is_dirty: true,
+            dirty: segments.iter().map(open_segment).collect::<Result<_, _>>()?,
+            sealed: segments,
+            sequence,
+            buffer: Vec::new(),
+        })
     }
 
     pub fn sequence(&self) -> u64 {
@@ -86,7 +106,7 @@ impl Log {
         self.current.bytes + self.sealed.iter().map(|segment| segment.bytes).sum::<u64>()
     }
 
-    /// Appends the next record and makes it as durable as the level asks.
+    /// Appends the next record. It survives this process; [`Log::sync`] makes it durable.
     pub fn append(&mut self, at: UnixMillis, writes: &[Write]) -> Result<u64, AppendError> {
         if self.current.bytes >= self.segment_bytes_max {
             match self.rotate() {
@@ -100,10 +120,7 @@ impl Log {
         fault::reach("log.before_write");
         self.write_record()?;
         fault::reach("log.after_write");
-        if self.sync {
-            self.file.sync_data().map_err(|source| self.failed("sync", source))?;
-            fault::reach("log.after_sync");
-        }
+        self.is_dirty = true;
         self.current.bytes += self.buffer.len() as u64;
         self.sequence = sequence;
         self.buffer.shrink_to(1 << 20);
@@ -118,9 +135,34 @@ impl Log {
         Ok(std::mem::take(&mut self.sealed))
     }
 
-    /// Makes durable what was appended without: at the level `stored`.
-    pub fn sync(&self) -> std::io::Result<()> {
-        self.file.sync_data()
+    /// Whether there may be records that are not durable.
+    pub fn is_dirty(&self) -> bool {
+        self.is_dirty || !self.dirty.is_empty()
+    }
+
+    /// Makes durable everything that was appended.
+    pub fn sync(&mut self) -> std::io::Result<()> {
+        self.sync_earlier(0)?;
+        if self.is_dirty {
+            self.file.sync_data()?;
+            fault::reach("log.after_sync");
+            self.is_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Syncs the oldest of the segments before the current one until so many are left that may not be on the disk.
+    fn sync_earlier(&mut self, left: usize) -> std::io::Result<()> {
+        while self.dirty.len() > left {
+            let oldest = &self.dirty[0];
+            // Once a checkpoint has removed it, everything in it is in the tables.
+            let is_there = oldest.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+            if is_there {
+                oldest.sync_data()?;
+            }
+            self.dirty.remove(0);
+        }
+        Ok(())
     }
 
     fn write_record(&mut self) -> Result<(), AppendError> {
@@ -139,12 +181,16 @@ impl Log {
         let options =
             LogOptions { salt: self.salt, sync: self.sync, segment_bytes_max: self.segment_bytes_max };
         let (file, segment) = create_segment(&self.dir, self.sequence + 1, options)?;
-        self.file = file;
+        let full = std::mem::replace(&mut self.file, file);
+        if std::mem::take(&mut self.is_dirty) {
+            self.dirty.push(full);
+        }
         self.sealed.push(std::mem::replace(&mut self.current, segment));
-        Ok(())
+        let left = if self.sync { 0 } else { DIRTY_MAX };
+        self.sync_earlier(left).map_err(|source| self.failed("sync", source))
     }
 
-    fn failed(&self, action: &'static str, source: std::io::Error) -> AppendError {
+    pub fn failed(&self, action: &'static str, source: std::io::Error) -> AppendError {
         AppendError::Failed { action, path: self.current.path.clone(), source }
     }
 }

@@ -163,6 +163,8 @@ fn weight(entry: &Entry) -> usize {
         }
         Row::Cell(row) => row.key.len() + row.value.len(),
         Row::Claim(row) => row.realm.len() + row.topic.len() + row.key.len(),
+        Row::Kept(value) => value.len(),
+        Row::Owed(row) => row.message.size_bytes(),
         _ => 0,
     });
     ROW_BYTES + row

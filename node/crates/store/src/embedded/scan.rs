@@ -93,9 +93,20 @@ impl Scan<'_> {
                 }
             };
             offset = found.end();
+            if self.is_unsynced_end(path, &found) {
+                break;
+            }
             self.record(path, &found, &bytes);
         }
         Ok(())
+    }
+
+    /// Whether a record comes behind others that are not sound and that nobody counts on: power went while the end of the
+    /// segment had been written, but not synced, and its pages reached the disk in any order. The log ends before them.
+    fn is_unsynced_end(&self, path: &Path, found: &Found) -> bool {
+        let next = self.found.sequence + 1;
+        let same_segment = self.bad.as_ref().is_some_and(|bad| bad.file == path && bad.offset > 0);
+        same_segment && found.sequence > next && next > self.expected.marked
     }
 
     fn record(&mut self, path: &Path, found: &Found, bytes: &[u8]) {

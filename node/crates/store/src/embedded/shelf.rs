@@ -173,6 +173,23 @@ impl Shelf {
         }
     }
 
+    /// Rows under these keys, `None` for no key and for no row; the answer is `None` if one may be in the tables. Does
+    /// not touch the disk.
+    pub fn rows_front(&self, keys: &[Option<Key>]) -> Option<Vec<Option<Row>>> {
+        let layers = self.layers.read();
+        let row = |key: &Option<Key>| match key {
+            Some(key) => Some(layers.front(key)?.row().cloned()),
+            None => Some(None),
+        };
+        keys.iter().map(row).collect()
+    }
+
+    /// The same wherever they lie. Blocking.
+    pub fn rows(&self, keys: &[Option<Key>]) -> Result<Vec<Option<Row>>, TablesError> {
+        let row = |key: &Option<Key>| key.as_ref().map_or(Ok(None), |key| self.get(key));
+        keys.iter().map(row).collect()
+    }
+
     pub fn body(&self, body: u64) -> Option<Arc<Message>> {
         match self.get(&id_key(Kind::Body, body)) {
             Ok(Some(Row::Body(message))) => Some(message),

@@ -45,6 +45,20 @@ pub(crate) struct Writer {
     pub sync: bool,
 }
 
+/// A submit that was decided and is not answered yet.
+struct Decided {
+    answer: Answer,
+    done: Done,
+    /// See [`Job::synced`].
+    synced: bool,
+}
+
+/// What a group did.
+enum Committed {
+    Nothing,
+    Writes,
+}
+
 /// Why a group was not committed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommitError {
@@ -103,20 +117,59 @@ impl Writer {
         let may_grow = self.may_grow(jobs.iter().map(|job| job.bytes()).sum::<usize>() as u64);
         let mut effects = Effects::default();
         let (mut answers, account) = self.decide(jobs, times, may_grow, &mut effects);
-        if effects.writes.is_empty() {
-            self.shared.counters.note(account);
-            self.answer(answers);
-            return self.checkpoint_if_due(!may_grow);
-        }
-        match self.commit(times.now, &effects.writes) {
-            Ok(()) => {
-                self.show(effects);
-                self.shared.counters.committed(records, begun.elapsed(), account);
-            }
+        let committed = match effects.writes.is_empty() {
+            true => self.settle(&mut answers),
+            false => self.commit_answers(times.now, effects, account, &mut answers),
+        };
+        match committed {
+            Ok(Committed::Nothing) => self.shared.counters.note(account),
+            Ok(Committed::Writes) => self.shared.counters.committed(records, begun.elapsed(), account),
             Err(error) => self.take_back(&error, &mut answers),
         }
         self.answer(answers);
         self.checkpoint_if_due(!may_grow);
+    }
+
+    /// Writes what the group did. Answers that are to be synced are left; without any, nothing is. Where some do not wait
+    /// for the disk, all that the group did is shown before it is there: a later record is never there without it.
+    fn commit_answers(
+        &mut self,
+        at: UnixMillis,
+        effects: Effects,
+        account: Account,
+        answers: &mut Vec<Decided>,
+    ) -> Result<Committed, CommitError> {
+        self.log.append(at, &effects.writes)?;
+        if answers.iter().all(|answer| answer.synced) {
+            self.make_durable(at)?;
+            self.show(effects);
+            return Ok(Committed::Writes);
+        }
+        // At the level `stored` a commit is known to be acknowledged, but not made to last.
+        if !self.sync {
+            self.note_acknowledged(at, false)?;
+        }
+        self.show(effects);
+        self.shared.counters.note(account);
+        let (waiting, at_once): (Vec<_>, Vec<_>) = answers.drain(..).partition(|answer| answer.synced);
+        self.answer(at_once);
+        *answers = waiting;
+        if !answers.is_empty() {
+            self.make_durable(at)?;
+        }
+        Ok(Committed::Writes)
+    }
+
+    /// A group that changed nothing may rest on records that are not durable yet.
+    fn settle(&mut self, answers: &mut Vec<Decided>) -> Result<Committed, CommitError> {
+        if self.log.is_dirty() && answers.iter().any(|answer| answer.synced) {
+            let (waiting, at_once): (Vec<_>, Vec<_>) = answers.drain(..).partition(|answer| answer.synced);
+            self.answer(at_once);
+            *answers = waiting;
+            let now = self.clock.now();
+            self.make_durable(now)?;
+        }
+        Ok(Committed::Nothing)
     }
 
     fn decide(
@@ -125,15 +178,15 @@ impl Writer {
         times: Times,
         may_grow: bool,
         effects: &mut Effects,
-    ) -> (Vec<(Answer, Done)>, Account) {
+    ) -> (Vec<Decided>, Account) {
         let mut state = self.shared.state.lock();
         let fanout = state.rules().inline_fanout_max;
         let mut answers = Vec::with_capacity(jobs.len());
         canary::reorder(jobs);
-        for Job { steps, done, .. } in jobs.drain(..) {
+        for Job { steps, done, synced, .. } in jobs.drain(..) {
             let mut batch = Batch::new(&steps, times, may_grow, fanout);
             let answer = steps.into_iter().map(|step| state.apply(step, &mut batch, effects)).collect();
-            answers.push((answer, done));
+            answers.push(Decided { answer, done, synced });
             MutexGuard::bump(&mut state);
         }
         state.settle(effects);
@@ -149,11 +202,27 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the writes durable: the record, then the mark that says it is acknowledged.
+    /// Writes a record at the store's own level.
     fn commit(&mut self, at: UnixMillis, writes: &[Write]) -> Result<(), CommitError> {
-        let sequence = self.log.append(at, writes)?;
-        let marked = Marked { sequence, at, salt: self.salt };
-        self.mark.write(marked, self.sync).map_err(CommitError::Mark)
+        self.log.append(at, writes)?;
+        match self.sync {
+            true => self.make_durable(at),
+            false => self.note_acknowledged(at, false),
+        }
+    }
+
+    /// Syncs every record, then the mark that says they are acknowledged.
+    fn make_durable(&mut self, at: UnixMillis) -> Result<(), CommitError> {
+        self.log.sync().map_err(|source| self.log.failed("sync", source))?;
+        self.shared.counters.synced();
+        self.note_acknowledged(at, true)
+    }
+
+    /// Records up to the newest must be there when the store is opened again. Where the level asks for the disk, those
+    /// that were answered without it are not counted on.
+    fn note_acknowledged(&mut self, at: UnixMillis, sync: bool) -> Result<(), CommitError> {
+        let marked = Marked { sequence: self.log.sequence(), at, salt: self.salt };
+        self.mark.write(marked, sync).map_err(CommitError::Mark)
     }
 
     /// Lets readers and the mirror see what is durable now.
@@ -168,14 +237,15 @@ impl Writer {
         }
     }
 
-    /// Nothing of the group was shown: the state goes back to what the tables say.
-    fn take_back(&mut self, error: &CommitError, answers: &mut [(Answer, Done)]) {
+    /// What was not written was not shown either: the state goes back to what the tables say. What was shown and is not
+    /// durable ends the store.
+    fn take_back(&mut self, error: &CommitError, answers: &mut [Decided]) {
         let refusal = match error {
             CommitError::Append(AppendError::Full) => Refusal::DiskFull,
             _ => Refusal::Unknown,
         };
         tracing::error!(cause = %error, "a group commit failed");
-        let results = answers.iter_mut().flat_map(|(answer, _)| answer.iter_mut());
+        let results = answers.iter_mut().flat_map(|decided| decided.answer.iter_mut());
         results.filter(|result| result.is_ok()).for_each(|result| *result = Err(refusal));
         let reloaded = match refusal {
             Refusal::DiskFull => self.reload(),
@@ -202,9 +272,9 @@ impl Writer {
         }
     }
 
-    fn answer(&self, answers: Vec<(Answer, Done)>) {
+    fn answer(&self, answers: Vec<Decided>) {
         fault::reach("answer.before");
-        for (answer, done) in answers {
+        for Decided { answer, done, .. } in answers {
             for refusal in answer.iter().filter_map(|result| result.as_ref().err()) {
                 self.shared.counters.refused(*refusal, 1);
             }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
-use weir_model::UnixMillis;
+use weir_model::{Message, MessageId, UnixMillis};
 
 use crate::clock::{Clock, WallClock};
 use crate::config::Config;
@@ -80,6 +81,45 @@ impl Tables {
             }
         }
         StreamPage { records: paged.records, ends }
+    }
+
+    pub fn kept(&self, key: &PartitionKey, group: &str, names: &[Bytes]) -> Vec<Option<Bytes>> {
+        let rows = self.state.kept_rows(key, group, names).into_iter();
+        rows.map(|row| self.kept_value(&row?)).collect()
+    }
+
+    pub fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Vec<(Bytes, Bytes)> {
+        let names = self.state.kept_names(key, group, after, limit);
+        let values = self.kept(key, group, &names);
+        names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    fn kept_value(&self, row: &Key) -> Option<Bytes> {
+        match self.rows.get(row)? {
+            Row::Kept(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
+    pub fn owed(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: u64,
+        limit: usize,
+    ) -> Vec<(u64, MessageId, Arc<Message>)> {
+        let entries = self.state.owed_rows(key, group, after, limit).into_iter();
+        let found = entries.filter_map(|(entry, row)| match self.rows.get(&row)? {
+            Row::Owed(row) => Some((entry, row.id, row.message.clone())),
+            _ => None,
+        });
+        found.collect()
     }
 
     pub fn read_queue(&self, key: &SessionKey, after: u64, page: Page) -> Vec<Queued> {

@@ -17,7 +17,7 @@ mod stream;
 pub(super) use answers::answers;
 pub(super) use change::{Change, change};
 pub(super) use due::{Found, due};
-pub(super) use stream::{PARTITION, Partition, group_place, partition, record, table_row};
+pub(super) use stream::{PARTITION, Partition, group_place, owed, partition, record, table_row};
 
 /// Why something is not what a function answers or a key holds.
 #[derive(Debug, Clone, thiserror::Error)]

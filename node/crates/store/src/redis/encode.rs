@@ -14,8 +14,10 @@ use crate::{Delivery, Detach, Enqueue, Fence, Open, Owner, SessionKey, SessionOp
 
 mod stream;
 
+pub(super) use stream::more_fields;
+
 /// Queue numbers above are nobody's; beyond, Lua writes a number in another form.
-const NUMBER_MAX: u64 = 99_999_999_999_999;
+pub(super) const NUMBER_MAX: u64 = 99_999_999_999_999;
 
 /// The steps of one batch.
 #[derive(Default)]

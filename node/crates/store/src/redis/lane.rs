@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::FuturesOrdered;
 use metrics::counter;
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::account::ShardRow;
@@ -28,12 +29,15 @@ mod call;
 mod command;
 mod heal;
 mod intake;
+mod levels;
+mod raise;
 mod tell;
 mod window;
 
-use call::{Failure, Reply, call};
+use call::{Failure, Heard, Reply, call};
 use command::command;
 pub(super) use intake::Intake;
+use raise::Raised;
 pub(super) use window::Budget;
 use window::Window;
 
@@ -54,6 +58,8 @@ pub(super) struct Lane {
     pub last: AtomicU64,
     /// What was acknowledged lately.
     pub window: Mutex<Window>,
+    /// What waits for more than the store's own level.
+    raised: Raised,
     /// The shard was seen to know less than that.
     is_suspect: AtomicBool,
 }
@@ -62,7 +68,8 @@ impl Lane {
     pub fn new(shard: Shard, budget: Arc<Budget>) -> Arc<Lane> {
         let (last, is_suspect) = (AtomicU64::new(0), AtomicBool::new(false));
         let window = Mutex::new(Window::new(budget));
-        Arc::new(Lane { shard, intake: Intake::default(), last, window, is_suspect })
+        let raised = Raised::default();
+        Arc::new(Lane { shard, intake: Intake::default(), last, window, raised, is_suspect })
     }
 
     /// The shard was seen to know less than it had applied: the lane looks for itself.
@@ -83,6 +90,7 @@ impl Lane {
             sent: VecDeque::new(),
             calls: FuturesOrdered::new(),
             connection: None,
+            attendant: None,
             newest: 0,
             last: 0,
             epoch: row.epoch,
@@ -90,6 +98,11 @@ impl Lane {
             pause: Duration::ZERO,
         };
         while runner.turn().await {}
+        runner.lane.raised.close();
+        if let Some(attendant) = runner.attendant {
+            // An error says that the runtime has ended, and whoever waits with it.
+            let _ = attendant.await;
+        }
     }
 }
 
@@ -120,8 +133,10 @@ struct Runner {
     is_healing: bool,
     /// As it was answered last.
     row: ShardRow,
-    calls: FuturesOrdered<BoxFuture<'static, Result<Reply, Failure>>>,
+    calls: FuturesOrdered<BoxFuture<'static, Result<Heard, Failure>>>,
     connection: Option<Connection>,
+    /// Who sees to [`Lane::raised`].
+    attendant: Option<JoinHandle<()>>,
     /// The newest number given.
     newest: u64,
     /// The newest number known to be applied.
@@ -200,12 +215,17 @@ impl Runner {
         let batch = &self.sent[index];
         let command = command(&self.context, self.lane.shard, batch, before, self.epoch);
         let prefix = self.context.layout.prefix.clone();
-        self.calls.push_back(call(connection, command, prefix, self.lane.shard).boxed());
+        let confirming = self.confirming(&connection, batch);
+        self.calls.push_back(call(connection, command, prefix, self.lane.shard, confirming).boxed());
     }
 
-    async fn settle(&mut self, answer: Result<Reply, Failure>) {
+    async fn settle(&mut self, answer: Result<Heard, Failure>) {
         match answer {
-            Ok(reply) => self.answered(reply),
+            Ok(Heard::Confirmed(reply)) => self.answered(reply),
+            Ok(Heard::Applied { answers, confirming }) => {
+                self.answer_early(&answers);
+                self.calls.push_front(confirming);
+            }
             Err(failure) => self.recover(failure).await,
         }
     }
@@ -239,21 +259,31 @@ impl Runner {
     }
 
     fn hand_out(&mut self, mut batch: Batch, answers: Answer) {
-        let works = std::mem::take(&mut batch.works);
+        let (number, works) = (batch.number, std::mem::take(&mut batch.works));
         self.tell_mirror(works.iter().flat_map(Work::steps).zip(&answers));
         self.keep(batch, Some(last_change(&answers)));
         let mut answers = answers.into_iter();
         for work in works {
             let own: Answer = work.steps().zip(&mut answers).map(|(_, answer)| answer).collect();
-            for refusal in own.iter().filter_map(|answer| answer.as_ref().err()) {
-                self.context.counters.refused(*refusal, 1);
+            if work.is_answered() {
+                continue;
             }
-            work.answer(own);
+            self.count_refused(&own);
+            match self.raise(&work, &own) {
+                Some(level) => self.wait_for(level, number, work, own),
+                None => work.answer(own),
+            }
+        }
+    }
+
+    fn count_refused(&self, answers: &Answer) {
+        for refusal in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.context.counters.refused(*refusal, 1);
         }
     }
 
     fn refuse(&self, batch: Batch, refusal: Refusal) {
-        for work in batch.works {
+        for work in batch.works.into_iter().filter(|work| !work.is_answered()) {
             self.context.counters.refused(refusal, work.steps().count());
             work.refuse(refusal);
         }

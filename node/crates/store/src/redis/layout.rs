@@ -37,6 +37,10 @@ impl Layout {
         (0..self.shards).map(Shard::Topic)
     }
 
+    pub fn partitions(&self) -> impl Iterator<Item = Shard> + use<> {
+        (0..self.shards).map(Shard::Partition)
+    }
+
     /// Where a delayed message lies: in the shard that gave it its number, or, when that was another store, in that of
     /// its topic.
     pub fn of_delayed(&self, entry: u64, realm: &str, topic: &str) -> Shard {
@@ -173,6 +177,9 @@ pub(super) fn row_id(table: Table, key: &str) -> String {
         Table::Streams => "streams",
         Table::Groups => "groups",
         Table::Members => "members",
+        Table::Handlers => "handlers",
+        Table::Bindings => "bindings",
+        Table::Secrets => "secrets",
     };
     format!("{table}:{key}")
 }
@@ -183,12 +190,22 @@ pub(super) fn claim_name(realm: &str, topic: &str, key: &str) -> String {
     format!("{}:{topic}{key}", topic.len())
 }
 
+pub(super) fn claim_of(name: &str) -> Option<(Arc<str>, Topic, Arc<str>)> {
+    let (length, rest) = name.split_once(':')?;
+    let (topic, key) = rest.split_at_checked(length.parse().ok()?)?;
+    let (realm, topic) = topic_of(topic)?;
+    Some((realm, topic, key.into()))
+}
+
 pub(super) fn row_of(id: &str) -> Option<(Table, Arc<str>)> {
     let (table, key) = id.split_once(':')?;
     let table = match table {
         "streams" => Table::Streams,
         "groups" => Table::Groups,
         "members" => Table::Members,
+        "handlers" => Table::Handlers,
+        "bindings" => Table::Bindings,
+        "secrets" => Table::Secrets,
         _ => return None,
     };
     Some((table, key.into()))
@@ -227,6 +244,9 @@ mod tests {
         assert_eq!(partition_of("default:orders:7"), None);
         assert_eq!(row_of(&row_id(Table::Groups, "a:b")), Some((Table::Groups, "a:b".into())));
         assert_eq!(row_of("x:a"), None);
+        let claim = claim_of(&claim_name("a:b", "x:y/z", "1:k"));
+        assert_eq!(claim, Some(("a:b".into(), Topic::new("x:y/z").unwrap(), "1:k".into())));
+        assert_eq!((claim_of("9:a:b"), claim_of("a:b")), (None, None));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use crate::{Level, LevelChoice};
+use crate::{Level, LevelChoice, NotProved};
 
 mod facts;
 
@@ -29,7 +29,7 @@ pub enum Unproved {
 }
 
 /// How an answer of a primary becomes an acknowledgement of the level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Confirm {
     /// The answer is one.
     Answer,
@@ -54,7 +54,27 @@ pub struct Unconfirmed {
     pub cause: String,
 }
 
+impl From<Unproved> for NotProved {
+    /// Replicas come and go; settings stay, until somebody changes them.
+    fn from(unproved: Unproved) -> NotProved {
+        match unproved {
+            Unproved::TooFewReplicas { .. } => NotProved::NotNow,
+            Unproved::Evicts { .. } | Unproved::NotLogged { .. } | Unproved::NotSynced { .. } => {
+                NotProved::Never
+            }
+        }
+    }
+}
+
 impl Confirm {
+    /// How many replicas it takes.
+    pub fn replicas(self) -> Option<NonZeroU32> {
+        match self {
+            Confirm::Replicas(replicas) => Some(replicas),
+            Confirm::Answer | Confirm::Synced => None,
+        }
+    }
+
     /// The way to wait for it, if there is something to wait for.
     pub fn wait(self, timeout: Duration) -> Option<Wait> {
         (self != Confirm::Answer).then_some(Wait { confirm: self, timeout })
@@ -73,7 +93,15 @@ impl Wait {
 
     /// Whether the answer of the command says that the level is reached.
     pub fn enough(&self, answer: &Value) -> bool {
-        match (self.confirm, answer) {
+        self.reaches(self.confirm, answer)
+    }
+
+    /// Whether the answer of the command says that another level, confirmed by the same command, is reached.
+    pub(super) fn reaches(&self, other: Confirm, answer: &Value) -> bool {
+        if self.confirm.replicas().is_some() != other.replicas().is_some() {
+            return false;
+        }
+        match (other, answer) {
             (Confirm::Replicas(needed), Value::Int(confirmed)) => *confirmed >= i64::from(needed.get()),
             (Confirm::Synced, Value::Array(counts)) => matches!(counts.first(), Some(Value::Int(1..))),
             _ => false,

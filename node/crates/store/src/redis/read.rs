@@ -13,9 +13,11 @@ use super::library;
 use super::servers::Connection;
 use crate::{Delivery, Page, Queued, ReadError, RowState, SessionKey};
 
+mod effects;
 mod stream;
 
-pub(super) use stream::{partition, stream};
+pub(super) use effects::Group;
+pub(super) use stream::{Entries, partition, piece_from, stream};
 
 /// How long what was read may take to be confirmed.
 const CONFIRM: Duration = Duration::from_secs(1);

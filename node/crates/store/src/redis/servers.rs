@@ -178,6 +178,15 @@ impl Servers {
         self.level
     }
 
+    /// Whether every primary proves another level now, as far as was seen when it was looked at last
+    /// (`watch_interval_ms`).
+    ///
+    /// # Errors
+    /// What stands in the way at the first that does not.
+    pub fn proves(&self, level: Level) -> Result<(), Unproved> {
+        self.table.borrow().primaries().try_for_each(|primary| primary.proves(level).map(|_| ()))
+    }
+
     /// Whether the primary of a shard has used so much of its memory that nothing may grow any more.
     pub fn is_memory_high(&self, shard: Shard) -> bool {
         self.table.borrow().primary(shard).is_some_and(|primary| primary.is_memory_high())

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, pending};
 use parking_lot::Mutex;
 use redis::RedisError;
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use weir_model::UnixMillis;
+use weir_model::{Message, MessageId, UnixMillis};
 
 use super::account::{Accounts, ShardRow};
 use super::due::due;
@@ -20,8 +20,9 @@ use super::lane::{Budget, Lane};
 use super::layout::{Layout, SHARDS_MAX, partition_id, row_id, session_id, topic_id};
 use super::lease::{Ended, EnrolError, Lease, boot_clock, enrol};
 use super::mirror::Feed;
-use super::read::{self, ask, read_error};
+use super::read::{self, Group, ask, read_error};
 use super::rollback::Rollbacks;
+use super::runtime::Runtime;
 use super::servers::{Connection, Servers};
 use super::shard::Shard;
 use super::submit::{Gate, Room, Submit, Work};
@@ -31,8 +32,8 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::Rules;
 use crate::{
-    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, OpenError, Page, PartitionInfo, PartitionKey,
-    Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TopicOp,
+    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, NotProved, OpenError, Page, PartitionInfo,
+    PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TopicOp,
 };
 
 /// Entries that a stream of changes keeps, about: a mirror that is further behind loads everything again.
@@ -90,8 +91,8 @@ pub struct RedisStore {
     context: Arc<Context>,
     lanes: Vec<Arc<Lane>>,
     room: Arc<Room>,
-    /// Where everything runs: callers need no runtime.
-    runtime: Handle,
+    /// Where everything runs.
+    runtime: Runtime,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     refresher: JoinHandle<()>,
     is_restored: Mutex<bool>,
@@ -104,6 +105,8 @@ pub enum RedisOpenError {
     Connect(#[from] ConnectError),
     #[error("`store.redis.shards` = {shards} is more than {SHARDS_MAX}")]
     Shards { shards: u16 },
+    #[error("no threads for the store: {source}")]
+    Threads { source: std::io::Error },
     #[error(transparent)]
     Enrol(#[from] EnrolError),
     #[error("cannot read shard {shard}: {cause}")]
@@ -112,8 +115,8 @@ pub enum RedisOpenError {
 
 impl RedisStore {
     /// Connects, enters the store as a node of this cluster, and reads the accounts. `node` says who this is; its
-    /// incarnation is raised above all that the store has seen. The lease stands after [`Store::restore`]. Needs a
-    /// runtime of several threads, and runs on it.
+    /// incarnation is raised above all that the store has seen. The lease stands after [`Store::restore`]. It runs on
+    /// threads of its own: what keeps the caller's busy does not keep the lease from being renewed.
     pub async fn open(
         config: &Config,
         url: &str,
@@ -124,10 +127,26 @@ impl RedisStore {
         if shards > SHARDS_MAX {
             return Err(RedisOpenError::Shards { shards }.into());
         }
-        let servers =
-            Servers::connect(url, config.level, &config.redis).await.map_err(RedisOpenError::from)?;
+        let runtime = Runtime::start().map_err(|source| RedisOpenError::Threads { source })?;
+        let (config, url, cluster_id) = (config.clone(), url.to_owned(), cluster_id.to_owned());
+        let room = Room::new(&config);
+        let entering = async move { RedisStore::enter(&config, &url, &cluster_id, node).await };
+        let entered = runtime.handle().spawn(entering).await;
+        let context =
+            entered.map_err(|ended| RedisOpenError::Threads { source: std::io::Error::other(ended) })??;
+        Ok(Arc::new(RedisStore::start(context, room, runtime)))
+    }
+
+    async fn enter(
+        config: &Config,
+        url: &str,
+        cluster_id: &str,
+        node: NodeRef,
+    ) -> Result<Arc<Context>, RedisOpenError> {
+        let shards = config.redis.shards;
+        let servers = Servers::connect(url, config.level, &config.redis).await?;
         let layout = Layout { prefix: config.redis.key_prefix.as_str().into(), shards };
-        let node = enrol(&servers, &layout, cluster_id, &node).await.map_err(RedisOpenError::from)?;
+        let node = enrol(&servers, &layout, cluster_id, &node).await?;
         load_library(&servers).await?;
         let store_id = store_id(&servers, &layout, &node).await?;
         let accounts = Arc::new(Accounts::new(&layout));
@@ -151,20 +170,21 @@ impl RedisStore {
             lease: OnceLock::new(),
         });
         context.rollbacks.start(&context);
-        Ok(Arc::new(RedisStore::start(context, Room::new(config))))
+        Ok(context)
     }
 
-    fn start(context: Arc<Context>, room: Arc<Room>) -> RedisStore {
+    fn start(context: Arc<Context>, room: Arc<Room>, runtime: Runtime) -> RedisStore {
         let budget = Budget::new(context.servers.config());
         let lanes: Vec<Arc<Lane>> =
             context.layout.all().map(|shard| Lane::new(shard, budget.clone())).collect();
-        let tasks = lanes.iter().map(|lane| tokio::spawn(lane.clone().run(context.clone()))).collect();
-        let refresher = tokio::spawn(refresh(context.clone(), lanes.clone()));
+        let spawn = |lane: &Arc<Lane>| runtime.handle().spawn(lane.clone().run(context.clone()));
+        let tasks = lanes.iter().map(spawn).collect();
+        let refresher = runtime.handle().spawn(refresh(context.clone(), lanes.clone()));
         RedisStore {
             context,
             lanes,
             room,
-            runtime: Handle::current(),
+            runtime,
             tasks: Mutex::new(tasks),
             refresher,
             is_restored: Mutex::new(false),
@@ -232,12 +252,12 @@ impl RedisStore {
         let Context { servers, layout, node, feed, .. } = &*self.context;
         let (servers, layout, node, feed) = (servers.clone(), layout.clone(), node.clone(), feed.clone());
         let context = self.context.clone();
-        let standing = self.runtime.spawn(async move {
+        let standing = self.runtime.handle().spawn(async move {
             let lease = Lease::start(servers, layout, feed, node, boot_clock());
             context.lease.get_or_init(|| lease.clone());
             lease.standing().await
         });
-        match self.runtime.block_on(standing) {
+        match self.runtime.handle().block_on(standing) {
             Ok(Ok(())) => Ok(()),
             _ => Err(ReadError::Unavailable),
         }
@@ -248,13 +268,13 @@ impl RedisStore {
         &self,
         read: impl Future<Output = Result<T, ReadError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, ReadError>> {
-        let task = self.runtime.spawn(read);
+        let task = self.runtime.handle().spawn(read);
         async move { task.await.unwrap_or(Err(ReadError::Unavailable)) }.boxed()
     }
 }
 
 impl Store for RedisStore {
-    fn submit(&self, steps: Vec<Step>, done: Done) {
+    fn submit_at(&self, steps: Vec<Step>, level: Option<Level>, done: Done) {
         if steps.is_empty() {
             return done(Vec::new());
         }
@@ -268,6 +288,7 @@ impl Store for RedisStore {
         let taken = Arc::new(taken);
         for (shard, mut work) in parts {
             work.take_room(taken.clone());
+            work.level = level;
             if let Err(work) = self.lane(shard).intake.push(work) {
                 self.refuse(work);
             }
@@ -318,6 +339,60 @@ impl Store for RedisStore {
         })
     }
 
+    fn kept(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        keys: &[Bytes],
+    ) -> BoxFuture<'static, Result<Vec<Option<Bytes>>, Refusal>> {
+        let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
+        let names = keys.to_vec();
+        let reading = self.reading(async move {
+            let group = Group::of(&context.layout, &key, &group);
+            let mut connection =
+                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let found = group.kept(&mut connection, &names).await;
+            found.map_err(|error| context.not_read(&connection, &error))
+        });
+        reading.map(|found| found.map_err(ReadError::into_refusal)).boxed()
+    }
+
+    fn kept_page(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(Bytes, Bytes)>, Refusal>> {
+        let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
+        let reading = self.reading(async move {
+            let group = Group::of(&context.layout, &key, &group);
+            let mut connection =
+                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let found = group.kept_page(&mut connection, after, limit).await;
+            found.map_err(|error| context.not_read(&connection, &error))
+        });
+        reading.map(|found| found.map_err(ReadError::into_refusal)).boxed()
+    }
+
+    fn owed(
+        &self,
+        key: &PartitionKey,
+        group: &str,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+        let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
+        let reading = self.reading(async move {
+            let group = Group::of(&context.layout, &key, &group);
+            let mut connection =
+                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let found = group.owed(&mut connection, after, limit).await;
+            found.map_err(|error| context.not_read(&connection, &error))
+        });
+        reading.map(|found| found.map_err(ReadError::into_refusal)).boxed()
+    }
+
     fn stream_name(&self, key: &PartitionKey) -> Option<String> {
         let layout = &self.context.layout;
         Some(super::stream_key(&layout.prefix, layout.shards, key))
@@ -332,12 +407,12 @@ impl Store for RedisStore {
     fn restore(&self, mirror: Arc<dyn Mirror>, session: &mut dyn FnMut(Restored)) -> Result<(), ReadError> {
         let Context { servers, layout, node, feed, .. } = &*self.context;
         if !std::mem::replace(&mut *self.is_restored.lock(), true) {
-            feed.restore(&self.runtime, mirror, session)?;
+            feed.restore(self.runtime.handle(), mirror, session)?;
             return self.take_lease();
         }
         // Only the first mirror goes on hearing.
         let once = Feed::new(servers.clone(), layout.clone(), node.incarnation);
-        let restored = once.restore(&self.runtime, mirror, session);
+        let restored = once.restore(self.runtime.handle(), mirror, session);
         once.close();
         restored
     }
@@ -348,6 +423,14 @@ impl Store for RedisStore {
 
     fn level(&self) -> Level {
         self.context.servers.level()
+    }
+
+    /// Of all primaries: what a message owes may lie on any of them.
+    fn proves(&self, level: Level) -> Result<(), NotProved> {
+        match level <= self.level() {
+            true => Ok(()),
+            false => Ok(self.context.servers.proves(level)?),
+        }
     }
 
     fn node(&self) -> Option<NodeRef> {
@@ -404,7 +487,7 @@ impl Store for RedisStore {
 
     fn leave(&self) -> BoxFuture<'static, ()> {
         let lease = self.context.lease.get().cloned();
-        let leaving = self.runtime.spawn(async move {
+        let leaving = self.runtime.handle().spawn(async move {
             if let Some(lease) = lease {
                 lease.leave().await;
             }
@@ -426,7 +509,7 @@ impl Store for RedisStore {
         let tasks = std::mem::take(&mut *self.tasks.lock());
         let context = self.context.clone();
         self.refresher.abort();
-        let closing = self.runtime.spawn(async move {
+        let closing = self.runtime.handle().spawn(async move {
             join_all(tasks).await;
             if let Some(lease) = context.lease.get() {
                 lease.close();
@@ -451,6 +534,7 @@ impl Drop for RedisStore {
         }
         self.context.feed.close();
         self.context.servers.close();
+        self.runtime.end_after(std::mem::take(&mut *self.tasks.lock()));
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::lane::Lane;
 use crate::config::Config;
 use crate::{
-    Answer, Done, Outcome, PartitionKey, PartitionOp, Refusal, SessionKey, SessionOp, Step, TableOp, TopicOp,
+    Answer, Done, Level, Outcome, PartitionKey, PartitionOp, Refusal, SessionKey, SessionOp, Step, TableOp,
+    TopicOp,
 };
 
 /// What one step was answered.
@@ -73,13 +75,26 @@ pub(super) struct Work {
     opens: Option<Arc<Gate>>,
     /// What it takes of the room for messages; given back when it is answered.
     room: Option<Arc<Taken>>,
+    /// Of its answer, if it was asked for at another than the store's own.
+    pub level: Option<Level>,
+    /// Answered before its batch was confirmed.
+    is_answered: bool,
     pub born: Instant,
 }
 
 impl Work {
     pub fn new(submit: Arc<Submit>) -> Work {
         let born = Instant::now();
-        Work { steps: Vec::new(), submit, waits: None, opens: None, room: None, born }
+        Work {
+            steps: Vec::new(),
+            submit,
+            waits: None,
+            opens: None,
+            room: None,
+            level: None,
+            is_answered: false,
+            born,
+        }
     }
 
     pub fn add(&mut self, place: usize, step: Step) {
@@ -149,13 +164,30 @@ impl Work {
 
     /// Hands the answers on, one per step.
     pub fn answer(mut self, answers: Answer) {
+        self.answer_early(answers);
+    }
+
+    /// The same for work that stays in its batch.
+    pub fn answer_early(&mut self, answers: Answer) {
+        self.open_gate(&answers);
+        if std::mem::replace(&mut self.is_answered, true) {
+            return;
+        }
         // First, that who hears the answer finds room for more.
         self.room = None;
         let places: Vec<usize> = self.steps.iter().map(|(place, _)| *place).collect();
-        if let Some(gate) = self.opens.take() {
-            gate.note(self.steps.iter().zip(&answers));
-        }
         self.submit.answer(places.into_iter().zip(answers));
+    }
+
+    /// What waits for its answers may go on.
+    pub fn open_gate(&mut self, answers: &Answer) {
+        if let Some(gate) = self.opens.take() {
+            gate.note(self.steps.iter().zip(answers));
+        }
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.is_answered
     }
 
     /// Answers every step with one refusal.
@@ -269,7 +301,7 @@ fn brings_copy(step: &Step) -> bool {
 fn brings_message(step: &Step) -> bool {
     match step {
         Step::Topic { op, .. } => !matches!(op, TopicOp::Delayed { .. } | TopicOp::Settle { .. }),
-        Step::Partition { ops, .. } => ops.iter().any(|op| matches!(op, PartitionOp::Append(_))),
+        Step::Partition { ops, .. } => ops.iter().any(PartitionOp::is_bounded),
         Step::Table { .. } => true,
         Step::Session { ops, .. } => {
             ops.iter().any(|op| matches!(op, SessionOp::Enqueue(_) | SessionOp::Receive { .. }))
@@ -295,6 +327,8 @@ fn weight(step: &Step) -> usize {
             .iter()
             .map(|op| match op {
                 PartitionOp::Append(append) => append.message.size_bytes() + append.key.len(),
+                PartitionOp::Keep { key, value, .. } => key.len() + value.as_ref().map_or(0, Bytes::len),
+                PartitionOp::Owe { message, .. } => message.size_bytes(),
                 _ => 0,
             })
             .sum(),

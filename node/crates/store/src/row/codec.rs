@@ -12,7 +12,8 @@ use super::{Kind, RecordRow, Row, layout1};
 use crate::Delivery;
 
 /// The layout of rows written now. Rows of those before are read ([`layout1`]; 2 had fewer kinds) and
-/// written anew when they change; others are refused by name.
+/// written anew when they change; others are refused by name. What groups keep and owe came later: a store that has no
+/// such rows is read by those who do not know them, one that has is refused by the number of their kind.
 pub(crate) const LAYOUT: u8 = 3;
 const LAYOUT_2: u8 = 2;
 
@@ -81,6 +82,9 @@ pub(crate) fn encode(row: &Row, out: &mut Vec<u8>) {
         Row::Record(row) => put(row, out),
         Row::Cell(row) => put(row, out),
         Row::Claim(row) => put(row, out),
+        Row::Kept(value) => out.extend_from_slice(value),
+        Row::Owed(row) => put(row, out),
+        Row::OwedTail(tail) => put(tail, out),
     }
 }
 
@@ -125,6 +129,9 @@ pub(crate) fn decode(
         k if k == Kind::Record as u8 => Row::Record(get(bytes)?),
         k if k == Kind::Cell as u8 => Row::Cell(get(bytes)?),
         k if k == Kind::Claim as u8 => Row::Claim(get(bytes)?),
+        k if k == Kind::Kept as u8 => Row::Kept(Bytes::copy_from_slice(bytes)),
+        k if k == Kind::Owed as u8 => Row::Owed(get(bytes)?),
+        k if k == Kind::OwedTail as u8 => Row::OwedTail(get(bytes)?),
         kind => return Err(DecodeError::Kind { kind }),
     })
 }

@@ -24,6 +24,13 @@ pub(crate) struct PlaceRow {
     pub progress: Progress,
 }
 
+/// Under the partition's id, the number of the group's place, and its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OwedRow {
+    pub id: MessageId,
+    pub message: Arc<Message>,
+}
+
 /// One place in the ring of message ids of a partition; `at` counts the ids ever put into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SeenRow {

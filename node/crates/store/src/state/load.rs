@@ -125,7 +125,10 @@ impl Loader {
             | Row::PartitionEnds(_)
             | Row::Place(_)
             | Row::RecordSeen(_)
-            | Row::Record(_) => self.add_of_partition(key, row)?,
+            | Row::Record(_)
+            | Row::Kept(_)
+            | Row::Owed(_)
+            | Row::OwedTail(_) => self.add_of_partition(key, row)?,
             Row::Cell(row) => {
                 let cell = Cell { entry: numbers_of(key)?.0, version: row.version };
                 self.state.cells.insert((row.table, row.key.clone()), cell);
@@ -143,6 +146,9 @@ impl Loader {
             Row::Place(row) => partitions.add_place(key, row),
             Row::RecordSeen(row) => partitions.add_seen(key, row, self.state.rules.dedup_ids_max),
             Row::Record(row) => partitions.add_record(key, row, self.state.seed, &mut self.garbage),
+            Row::Kept(_) => partitions.add_kept(key),
+            Row::Owed(row) => partitions.add_owed(key, row),
+            Row::OwedTail(tail) => partitions.add_owed_tail(key, *tail),
             _ => None,
         }
     }

@@ -1,10 +1,12 @@
 //! A partition as the writer sees it: what it keeps, which records it has, which ids it has seen, its groups.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use weir_model::{MessageId, Position, UnixMillis};
 
+use super::effects::Outbox;
 use super::runs::Runs;
 use super::window::Window;
 use crate::row::{PlaceRow, SeenRow};
@@ -32,13 +34,16 @@ pub(crate) struct Partition {
 }
 
 /// A group's place in the partition.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     /// Its row lies under this.
     pub place: u64,
     pub owner: Option<Incarnation>,
     pub fence: u64,
     pub progress: Progress,
+    /// Under which keys it keeps values: about 60 bytes each, and the key. The values are in the rows.
+    pub kept: BTreeSet<Bytes>,
+    pub outbox: Outbox,
 }
 
 impl Group {
@@ -78,6 +83,8 @@ impl Partition {
             owner: place.owner,
             fence: place.fence,
             progress: place.progress.clone(),
+            kept: place.kept.len() as u64,
+            owed: place.outbox.len() as u64,
         };
         self.groups.iter().map(place).collect()
     }

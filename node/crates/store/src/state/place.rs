@@ -73,6 +73,7 @@ impl State {
         if let Some(partition) = self.partitions.get_mut(key)
             && let Some(place) = partition.groups.remove(group)
         {
+            place.forget_effects(partition.id, out);
             out.delete(number_key(Kind::Place, partition.id, place.place));
         }
         Outcome::Done
@@ -87,16 +88,21 @@ impl State {
         start: Start,
         number: u64,
     ) -> Option<&mut Group> {
+        self.note_place(key, group);
         let partition = self.partitions.get_mut(key)?;
-        if partition.note_group(group) {
-            self.changed_partitions.push(key.clone());
-        }
         if !partition.groups.contains_key(group) {
             let progress = Progress { low: partition.low_for(start), ..Progress::default() };
-            let made = Group { place: number, owner: None, fence: 0, progress };
+            let made = Group { place: number, progress, ..Group::default() };
             partition.groups.insert(group.clone(), made);
         }
         partition.groups.get_mut(group)
+    }
+
+    /// The group's row is to be written with this group commit.
+    pub(super) fn note_place(&mut self, key: &PartitionKey, group: &Arc<str>) {
+        if self.partitions.get_mut(key).is_some_and(|partition| partition.note_group(group)) {
+            self.changed_partitions.push(key.clone());
+        }
     }
 
     /// Nobody holds a place any more: whoever did was of a process that has ended.

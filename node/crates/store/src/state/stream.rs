@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use super::effects::check_size;
 use super::partition::{LetGo, Partition};
 use super::{Batch, Effects, Outcomes, State};
 use crate::row::{Kind, PartitionRow, RecordRow, Row, id_key, number_key};
@@ -30,27 +31,26 @@ impl State {
     fn check_partition(&self, key: &PartitionKey, ops: &[PartitionOp], batch: &Batch) -> Result<(), Refusal> {
         // Groups whose place changes hands in this very step: no fence the caller knows is valid.
         let mut moved: SmallVec<[&Arc<str>; 2]> = SmallVec::new();
-        for (turn, op) in ops.iter().enumerate() {
+        let mut is_dropped = false;
+        for op in ops {
+            if !batch.may_grow && grows(op) {
+                return Err(Refusal::DiskFull);
+            }
+            if let Some((group, fence)) = fence_of(op) {
+                let partition = self.partitions.get(key).filter(|_| !is_dropped);
+                let held = partition.and_then(|partition| partition.groups.get(group));
+                if !held.is_some_and(|held| held.is_held_under(fence)) || moved.contains(&group) {
+                    return Err(Refusal::Fenced);
+                }
+            }
             match op {
-                PartitionOp::Append(_) | PartitionOp::Configure { .. } if !batch.may_grow => {
-                    return Err(Refusal::DiskFull);
-                }
                 PartitionOp::Append(_) => batch.refused.map_or(Ok(()), Err)?,
-                PartitionOp::Commit { group, fence, .. } | PartitionOp::Release { group, fence, .. } => {
-                    let partition = self.partitions.get(key);
-                    let held = partition.and_then(|partition| partition.groups.get(group));
-                    let dropped = ops[..turn].iter().any(|op| matches!(op, PartitionOp::Drop));
-                    let holds = held.is_some_and(|held| held.is_held_under(*fence));
-                    if !holds || dropped || moved.contains(&group) {
-                        return Err(Refusal::Fenced);
-                    }
-                    if matches!(op, PartitionOp::Release { .. }) {
-                        moved.push(group);
-                    }
-                }
-                PartitionOp::Acquire { group, .. }
+                PartitionOp::Keep { key, value, .. } => check_size(key, value.as_ref())?,
+                PartitionOp::Release { group, .. }
+                | PartitionOp::Acquire { group, .. }
                 | PartitionOp::Forget { group }
                 | PartitionOp::Seek { group, .. } => moved.push(group),
+                PartitionOp::Drop => is_dropped = true,
                 _ => {}
             }
         }
@@ -80,6 +80,9 @@ impl State {
             PartitionOp::Acquire { group, start } => self.acquire(key, group, start, batch),
             PartitionOp::Commit { group, progress, .. } => self.commit_group(key, &group, progress, false),
             PartitionOp::Release { group, progress, .. } => self.commit_group(key, &group, progress, true),
+            PartitionOp::Keep { group, key: name, value, .. } => self.keep(key, &group, name, value, out),
+            PartitionOp::Owe { group, id, message, .. } => self.owe(key, &group, id, message, out),
+            PartitionOp::Paid { group, through, .. } => self.paid(key, &group, through, out),
             PartitionOp::Forget { group } => self.forget_group(key, &group, out),
             PartitionOp::Seek { group, start } => self.seek_group(key, group, start, batch),
             PartitionOp::Drop => self.drop_partition(key, out),
@@ -165,6 +168,7 @@ impl State {
         let Some(partition) = self.partitions.remove(key) else { return Outcome::Done };
         let id = partition.id;
         for group in partition.groups.values() {
+            group.forget_effects(id, out);
             out.delete(number_key(Kind::Place, id, group.place));
         }
         for place in 0..partition.seen.places(self.rules.dedup_ids_max) {
@@ -185,7 +189,10 @@ impl State {
             let Some(partition) = self.partitions.get_mut(&key) else { continue };
             let id = partition.id;
             for group in std::mem::take(&mut partition.changed_groups) {
-                let Some(place) = partition.groups.get(&group) else { continue };
+                let Some(place) = partition.groups.get_mut(&group) else { continue };
+                if std::mem::take(&mut place.outbox.is_changed) {
+                    out.put(number_key(Kind::OwedTail, id, place.place), Row::OwedTail(place.outbox.tail));
+                }
                 let row = Row::Place(Box::new(place.row(&group)));
                 out.put(number_key(Kind::Place, id, place.place), row);
             }
@@ -219,5 +226,26 @@ impl State {
     /// Where all partitions begin and end, by the id their rows lie under.
     pub fn all_ends(&self) -> impl Iterator<Item = (u64, PartitionEnds)> {
         self.partitions.values().map(|partition| (partition.id, partition.ends()))
+    }
+}
+
+/// Whether an op needs more room than it frees.
+fn grows(op: &PartitionOp) -> bool {
+    match op {
+        PartitionOp::Append(_) | PartitionOp::Configure { .. } | PartitionOp::Owe { .. } => true,
+        PartitionOp::Keep { value, .. } => value.is_some(),
+        _ => false,
+    }
+}
+
+/// Whose place an op is for, and under which fence it has to be held.
+fn fence_of(op: &PartitionOp) -> Option<(&Arc<str>, u64)> {
+    match op {
+        PartitionOp::Commit { group, fence, .. }
+        | PartitionOp::Release { group, fence, .. }
+        | PartitionOp::Keep { group, fence, .. }
+        | PartitionOp::Owe { group, fence, .. }
+        | PartitionOp::Paid { group, fence, .. } => Some((group, *fence)),
+        _ => None,
     }
 }

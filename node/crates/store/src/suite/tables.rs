@@ -57,18 +57,21 @@ pub fn of_two_creators_at_once_one_is_first(make: Make) {
     assert_eq!(rows_now(&*store), [("k".to_owned(), *version, Some(Bytes::from("a")))]);
 }
 
+const TABLES: [Table; 6] =
+    [Table::Streams, Table::Groups, Table::Members, Table::Handlers, Table::Bindings, Table::Secrets];
+
 pub fn rows_of_tables_are_told_apart_by_table_and_key(make: Make) {
     let store = make();
     let long = "x".repeat(64 << 10);
     for key in ["", "a", "a/b", "{a}", "a\nb", &long] {
-        for table in [Table::Streams, Table::Groups, Table::Members] {
+        for table in TABLES {
             let step = Step::Table { table, key: key.into(), op: put(key, Expect::Absent) };
             let answer = ask(&*store, vec![step]);
             assert!(matches!(answer[0].as_deref(), Ok([Outcome::Put { .. }])), "{answer:?}");
         }
     }
     let rows = restore(&*store).0.table_rows();
-    assert_eq!(rows.len(), 18);
+    assert_eq!(rows.len(), 6 * TABLES.len());
     assert!(rows.iter().all(|(key, _, value)| value.as_deref() == Some(key.as_bytes())));
 }
 
@@ -100,7 +103,8 @@ pub fn claim(store: &dyn Store, topic: &str, key: &str, count: u64) -> (MessageI
     claim_until(store, topic, key, count, u64::from(u32::MAX) * 1000)
 }
 
-fn claim_until(
+/// Takes one until then.
+pub fn claim_until(
     store: &dyn Store,
     topic: &str,
     key: &str,

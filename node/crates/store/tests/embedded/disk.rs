@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_model::Position;
+use weir_model::{Message, MessageId, Position};
 use weir_store::suite::{
-    Heard, acquire, ask, claim, client, delay, detach, due, enqueue, enqueue_with, group, info, keyed, made,
-    message, open, owner, partition, put_row, record, records, restore, resuming, retain, rows, step,
-    stream_step, will,
+    Heard, Held, acquire, ask, claim, client, delay, detach, due, enqueue, enqueue_with, group, info, keyed,
+    made, message, open, owner, partition, put_row, record, records, restore, resuming, retain, rows, step,
+    stream_step, wait, will,
 };
 use weir_store::{
     Append, Attempt, Config, Due, Fence, Mark, Open, OpenError, OutboxEntry, PartitionInfo, PartitionKey,
@@ -25,9 +25,19 @@ pub struct Contents {
     due: Vec<Due>,
     /// Without owners: after a restart there are none.
     partitions: Vec<(PartitionInfo, Vec<Record>)>,
+    /// What the group `g` of each keeps and owes.
+    effects: Vec<Effects>,
     tables: Vec<(String, u64, Option<Bytes>)>,
     /// Messages and bytes queued, delayed, retained, in streams; idempotency keys.
     held: [(u64, u64); 5],
+}
+
+/// Values by key, and entries.
+type Effects = (Vec<(Bytes, Bytes)>, Vec<(u64, MessageId, Arc<Message>)>);
+
+fn effects(store: &dyn Store, key: &PartitionKey) -> Effects {
+    let kept = wait(store.kept_page(key, "g", None, 100)).unwrap();
+    (kept, wait(store.owed(key, "g", 0, 100)).unwrap())
 }
 
 pub fn contents(store: &dyn Store) -> Contents {
@@ -40,6 +50,7 @@ pub fn contents(store: &dyn Store) -> Contents {
         Some((found, records(store, &partition(name), Start::Earliest)))
     });
     let partitions = partitions.collect();
+    let effects = STREAMS.iter().map(|name| effects(store, &partition(name))).collect();
     let account = store.account();
     assert!(account.is_balanced(), "{account:?}");
     let held = [
@@ -50,7 +61,7 @@ pub fn contents(store: &dyn Store) -> Contents {
         (account.idempotency_keys, 0),
     ];
     let (due, tables) = (due(store, u64::MAX), heard.table_rows());
-    Contents { sessions, queues, retained, due, partitions, tables, held }
+    Contents { sessions, queues, retained, due, partitions, effects, tables, held }
 }
 
 /// The streams that a store is asked for.
@@ -151,8 +162,11 @@ impl Story {
                 let retry_at = Some(weir_model::UnixMillis(7));
                 let attempts = vec![Attempt { at: at(7), deliveries: 2, retry_at }];
                 let progress = Progress { low: at(5), done: vec![(at(8), at(9))], attempts };
+                let held = Held { key, group: "g".into(), fence: self.of_group };
                 let commit = PartitionOp::Commit { group: "g".into(), fence: self.of_group, progress };
-                assert!(ask(store, vec![stream_step(&key, [commit])])[0].is_ok());
+                let kept = [held.keep("a", "1"), held.keep("b", "2"), held.forget("a")];
+                let owed = [held.owe(1), held.owe(2), held.paid(1)];
+                held.done(store, [commit].into_iter().chain(kept).chain(owed));
             }
             18 => {
                 let dropped = made(store, "dropped", Retention::default());

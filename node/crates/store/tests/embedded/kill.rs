@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use weir_store::suite::{
-    acquire, append, ask, ask_stream, client, enqueue, info, made, message, open, partition, record,
-    resuming, step, texts, told_from,
+    Held, acquire, append, ask, client, enqueue, info, made, message, open, partition, record, resuming,
+    step, texts, told_from,
 };
 use weir_store::{Config, Mark, Outcome, PartitionOp, Progress, Retention, SessionOp, Start, Store, fault};
 
@@ -25,7 +25,7 @@ fn the_child_of_the_kill_test() {
     let dir = Path::new(&dir);
     let mut notes = std::fs::File::options().append(true).create(true).open(dir.join("notes")).unwrap();
     let (store, _) = try_open(&small_log(), &dir.join("data")).unwrap();
-    let mut streaming = Streaming::begin(&*store);
+    let mut streaming = Streaming::begin(&*store, &mut notes);
     let key = client("a");
     let opened = open(&*store, &key, resuming());
     let fence = opened.fence;
@@ -55,21 +55,35 @@ struct Streaming {
 }
 
 impl Streaming {
-    fn begin(store: &dyn Store) -> Streaming {
+    fn begin(store: &dyn Store, notes: &mut std::fs::File) -> Streaming {
         let key = made(store, "s", Retention { records_max: KEPT, ..Retention::default() });
-        let (fence, _) = acquire(store, &key, Start::Earliest);
-        Streaming { fence, tail: info(store, &key).unwrap().ends.tail.number }
+        let (fence, progress) = acquire(store, &key, Start::Earliest);
+        let tail = info(store, &key).unwrap().ends.tail;
+        let streaming = Streaming { fence, tail: tail.number };
+        if progress.low < tail {
+            streaming.commit(store, tail, notes);
+        }
+        streaming
     }
 
     fn go_on(&mut self, store: &dyn Store, notes: &mut std::fs::File) {
-        let key = partition("s");
         self.tail += 1;
-        let mark = append(store, &key, record(&self.tail.to_string()));
+        let mark = append(store, &partition("s"), record(&self.tail.to_string()));
         assert_eq!(mark.number, self.tail, "numbers are dense");
         writeln!(notes, "appended {}", self.tail).unwrap();
+        self.commit(store, mark, notes);
+    }
+
+    /// What a handler would: its progress, its state, and its output for the record, which is numbered like it; the
+    /// output before is published.
+    fn commit(&self, store: &dyn Store, mark: Mark, notes: &mut std::fs::File) {
         let progress = Progress { low: mark, ..Progress::default() };
         let commit = PartitionOp::Commit { group: "g".into(), fence: self.fence, progress };
-        assert_eq!(ask_stream(store, &key, commit), Ok(Outcome::Done));
+        let held = Held { key: partition("s"), group: "g".into(), fence: self.fence };
+        let keep = held.keep("last", &self.tail.to_string());
+        let ops = [commit, keep, held.paid(self.tail - 1), held.owe(self.tail)];
+        let outcomes = held.done(store, ops);
+        assert_eq!(outcomes[3], Outcome::Owed { entry: self.tail }, "entries are dense");
         writeln!(notes, "committed {}", self.tail).unwrap();
     }
 }
@@ -89,6 +103,11 @@ fn check_stream(store: &dyn Store, appended: &[u64], committed: &[u64], case: &s
     let low = found.groups.first().map_or(Mark::default(), |place| place.progress.low).number;
     let committed = committed.last().copied().unwrap_or_default();
     assert!(low == committed || low == committed + 1, "{case}: {low} after {committed}");
+    let held = Held { key: partition("s"), group: "g".into(), fence: 0 };
+    let last = held.value(store, "last").map_or(0, |last| last.parse().unwrap());
+    assert_eq!(last, low, "{case}: what is kept is of another commit");
+    let owed = if low == 0 { vec![] } else { vec![(low, low)] };
+    assert_eq!(held.owed(store, 0, 100), owed, "{case}");
 }
 
 #[test]

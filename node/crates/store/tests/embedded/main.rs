@@ -3,9 +3,11 @@
 mod clock;
 mod damage;
 mod disk;
+mod effects;
 mod full;
 mod kill;
 mod layout;
+mod levels;
 mod limits;
 mod reopen;
 mod same;

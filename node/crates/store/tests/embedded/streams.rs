@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_store::suite::{
-    acquire, append, ask, ask_stream, claim, info, made, message, partition, read, record, records,
+    Held, acquire, append, ask, ask_stream, claim, info, made, message, partition, read, record, records,
     stream_step, told_from,
 };
 use weir_store::{
@@ -154,9 +154,11 @@ fn a_step_that_finds_no_room_on_the_disk_leaves_no_record() {
     let key = made(&*store, "s", ALL);
     let mark = append(&*store, &key, record("a"));
     let (fence, progress) = acquire(&*store, &key, Start::Earliest);
+    let held = Held { key: key.clone(), group: "g".into(), fence };
+    held.done(&*store, [held.keep("a", "1"), held.owe(1)]);
     free.store(1000, Ordering::SeqCst);
     let retention = ALL;
-    for op in [record("b"), PartitionOp::Configure { retention }] {
+    for op in [record("b"), PartitionOp::Configure { retention }, held.keep("a", "2"), held.owe(2)] {
         assert_eq!(ask_stream(&*store, &key, op), Err(Refusal::DiskFull));
     }
     let put = weir_store::TableOp::Put { value: "v".into(), expect: weir_store::Expect::Anything };
@@ -164,6 +166,8 @@ fn a_step_that_finds_no_room_on_the_disk_leaves_no_record() {
     let group: Arc<str> = "g".into();
     for op in [
         PartitionOp::Commit { group: group.clone(), fence, progress: progress.clone() },
+        held.forget("a"),
+        held.paid(1),
         PartitionOp::Release { group: group.clone(), fence, progress },
         PartitionOp::Trim { before: Some(mark.position) },
         PartitionOp::Forget { group },

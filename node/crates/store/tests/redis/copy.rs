@@ -1,13 +1,20 @@
 //! Copies to a Redis, from one, and from one to another; and what stands in their way there.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use weir_store::copy::{CopyError, CopySource, CopyTarget, run};
-use weir_store::redis::{EnrolError, RedisOpenError, RedisSource, RedisStore, RedisTarget};
+use weir_store::copy::{CopyError, CopyRow, CopySource, CopyTarget, QueueCopy, run};
+use weir_store::redis::{
+    EnrolError, RedisConfig, RedisOpenError, RedisSource, RedisStore, RedisTarget, stream_key,
+};
 use weir_store::suite::{self, CopyPlace};
-use weir_store::{Config, EmbeddedSource, EmbeddedTarget, NodeRef, OpenError, Store};
-use weir_testkit::{Redis, RedisCluster};
+use weir_store::{
+    Config, EmbeddedSource, EmbeddedTarget, NodeRef, Open, OpenError, PartitionKey, Retention, SessionOp,
+    Store, SubscriptionOptions,
+};
+use weir_testkit::{Redis, RedisCluster, RedisSentinels};
 
 use crate::connect;
 use crate::suite::fresh;
@@ -69,6 +76,9 @@ macro_rules! promises {
         mod redis_to_redis {
             $(#[test] fn $promise() { super::between_prefixes(weir_store::suite::$promise); })*
         }
+        mod sentinels_to_embedded {
+            $(#[test] fn $promise() { super::from_sentinels(weir_store::suite::$promise); })*
+        }
         mod embedded_to_a_cluster {
             $(#[test] fn $promise() { super::to_a_cluster(weir_store::suite::$promise); })*
         }
@@ -91,6 +101,11 @@ fn between_prefixes(promise: impl Fn(suite::Pair)) {
     let mut other = Keys::at(&redis.url());
     other.config.redis.shards = 3;
     promise((&Keys::at(&redis.url()), &other));
+}
+
+fn from_sentinels(promise: impl Fn(suite::Pair)) {
+    let (sentinels, dir) = (RedisSentinels::start(), tempfile::tempdir().unwrap());
+    promise((&Keys::at(&sentinels.url()), &Files(dir.path())));
 }
 
 fn to_a_cluster(promise: impl Fn(suite::Pair)) {
@@ -208,6 +223,119 @@ fn a_row_that_cannot_be_read_is_named() {
     }
     let damaged = copy(&keys, &Files(files.path())).unwrap_err();
     assert!(damaged.to_string().contains("what is retained for `default:t`"), "{damaged}");
+}
+
+/// A partition of two records in a data directory.
+fn streaming(dir: &Path) -> PartitionKey {
+    let store = Files(dir).store().unwrap();
+    suite::restore(&*store);
+    let key = suite::made(&*store, "orders", Retention::default());
+    suite::append(&*store, &key, suite::keyed("k", "one"));
+    suite::append(&*store, &key, suite::record("two"));
+    suite::wait(store.close());
+    key
+}
+
+#[test]
+fn anybody_can_read_the_records_of_a_copy() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (keys, key) = (Keys::at(&redis.url()), streaming(dir.path()));
+    copy(&Files(dir.path()), &keys).unwrap();
+    let RedisConfig { key_prefix, shards, .. } = &keys.config.redis;
+    let name = stream_key(key_prefix, *shards, &key);
+    let entries: Vec<(String, Vec<String>)> = redis.ask(&["XRANGE", &name, "-", "+"]);
+    let fields = |entry: usize| entries[entry].1.join(" ");
+    assert_eq!(fields(0), "topic t payload one...... number 1 key k");
+    assert_eq!(fields(1), "topic t payload two...... number 2");
+    redis.ask::<()>(&["XGROUP", "CREATE", &name, "theirs", "0"]);
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named() {
+    let (redis, dir) = (Redis::start(), tempfile::tempdir().unwrap());
+    let (keys, files, key) = (Keys::at(&redis.url()), tempfile::tempdir().unwrap(), streaming(dir.path()));
+    copy(&Files(dir.path()), &keys).unwrap();
+    let RedisConfig { key_prefix, shards, .. } = &keys.config.redis;
+    let name = stream_key(key_prefix, *shards, &key);
+    let entries: Vec<(String, Vec<String>)> = redis.ask(&["XRANGE", &name, "-", "+"]);
+    let (first, last) = (&entries[0].0, &entries[1].0);
+    redis.ask::<()>(&["DEL", &name]);
+    redis.ask::<()>(&["XADD", &name, first, "who", "somebody else"]);
+    redis.ask::<()>(&["XADD", &name, last, "topic", "a/#", "payload", "x", "number", "2"]);
+    let damaged = copy(&keys, &Files(files.path())).unwrap_err().to_string();
+    let named = format!("record {last} of partition 0 of the stream `orders`");
+    assert!(damaged.contains(&named), "{damaged}");
+}
+
+#[test]
+fn a_session_that_is_made_anew_while_it_is_read_is_copied_as_one_or_the_other() {
+    let redis = Redis::start();
+    let keys = Keys::at(&redis.url());
+    let store = keys.store().unwrap();
+    suite::restore(&*store);
+    let is_over = AtomicBool::new(false);
+    let rounds = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0.. {
+                remade(&*store, &round.to_string());
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let rounds: HashSet<String> = (0..100).filter_map(|_| read_live(&keys)).collect();
+        is_over.store(true, Ordering::Relaxed);
+        rounds
+    });
+    assert!(rounds.len() > 1, "it was made anew while it was read: {rounds:?}");
+    suite::wait(store.close());
+}
+
+/// The session `a`, of which every part says which one it is.
+fn remade(store: &dyn Store, round: &str) {
+    let key = suite::client("a");
+    let fence = suite::open(store, &key, Open { clean_start: true, ..suite::resuming() }).fence;
+    let filter = weir_model::Filter::new(round).unwrap();
+    let options = SubscriptionOptions::default();
+    let message = suite::message(round, 10);
+    let ops = [
+        SessionOp::Subscribe { fence, filter, options },
+        suite::enqueue(fence.generation, message.clone()),
+        suite::enqueue(fence.generation, message),
+    ];
+    assert!(suite::ask(store, vec![suite::step(&key, ops)]).remove(0).is_ok());
+}
+
+/// Which session `a` was read, if there was one.
+fn read_live(keys: &Keys) -> Option<String> {
+    let runtime = connect::runtime().handle();
+    let mut source = RedisSource::open(&keys.config, &keys.url, "test", true, runtime).unwrap();
+    let (mut sessions, mut texts) = (Vec::new(), Vec::new());
+    let mut note = |rows: Vec<CopyRow>| {
+        for row in rows {
+            match row {
+                CopyRow::Session(session) => sessions.push(*session),
+                CopyRow::Queue { rows, .. } => {
+                    let messages = rows.iter().filter_map(QueueCopy::delivery).map(|copy| &copy.message);
+                    texts.extend(
+                        messages.map(|message| String::from_utf8_lossy(&message.payload).into_owned()),
+                    );
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    };
+    source.read(&mut note).unwrap();
+    let session = sessions.pop()?;
+    assert!(sessions.is_empty());
+    let Some((filter, _)) = session.subscriptions.first() else {
+        assert!(texts.is_empty(), "it has just been made: {texts:?}");
+        return None;
+    };
+    let round = filter.as_str().to_owned();
+    assert!(texts.iter().all(|text| text.trim_end_matches('.') == round), "{round}: {texts:?}");
+    Some(round)
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub fn until_seen(kind: &str) {
     eventually(kind, || (seen(kind) > 0).then_some(()));
 }
 
-fn recorder() -> &'static PrometheusHandle {
+pub fn recorder() -> &'static PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     RECORDER.get_or_init(|| PrometheusBuilder::new().install_recorder().expect("the only recorder"))
 }

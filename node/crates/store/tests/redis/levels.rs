@@ -1,13 +1,15 @@
 //! A level is proved by the server's settings, or refused by the name of the one in the way.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use weir_store::redis::{ConnectError, RedisConfig, Servers, Shard};
-use weir_store::{Level, LevelChoice};
+use weir_store::{Level, LevelChoice, NotProved, Outcome, Refusal, SessionKey, Step, Store, suite};
 use weir_testkit::{Redis, eventually};
 
 use crate::connect::{config, connected, servers, write};
+use crate::flow;
 
 async fn refusal(redis: &Redis, level: &str) -> String {
     let choice: LevelChoice = level.parse().unwrap();
@@ -104,4 +106,104 @@ async fn a_full_server_is_seen_before_it_refuses() {
     tokio::task::block_in_place(|| {
         eventually("the end of the high mark", || (!servers.is_memory_high(Shard::Nodes)).then_some(()));
     });
+}
+
+/// A server with a replica, and a store on it.
+fn with_replica(change: impl FnOnce(&mut weir_store::Config)) -> (Redis, Redis, Arc<dyn Store>) {
+    let redis = Redis::start();
+    let replica = Redis::build().replica_of(&redis).start();
+    redis.wait_for_replicas(1);
+    let store = flow::store(&redis.url(), change);
+    let one = Level::Replicated(NonZeroU32::MIN);
+    eventually("the replica to be seen", || store.proves(one).is_ok().then_some(()));
+    (redis, replica, store)
+}
+
+/// A session of the store, and what puts a message in its queue.
+fn queue(store: &dyn Store) -> (SessionKey, impl Fn(&str) -> Vec<Step>) {
+    let key = suite::client("a");
+    let generation = suite::open(store, &key, suite::resuming()).fence.generation;
+    let own = key.clone();
+    let put =
+        move |text: &str| vec![suite::step(&own, [suite::enqueue(generation, suite::message(text, 20))])];
+    (key, put)
+}
+
+fn is_kept(answer: &std::sync::mpsc::Receiver<weir_store::Answer>) -> bool {
+    let answer = answer.recv_timeout(weir_testkit::PATIENCE).expect("an answer");
+    matches!(answer[0].as_deref(), Ok([Outcome::Enqueued { .. }]))
+}
+
+#[test]
+fn a_raised_answer_waits_for_the_replica_and_holds_up_nobody_else() {
+    let (_redis, replica, store) = with_replica(|config| config.level = Level::Stored.into());
+    let (key, put) = queue(&*store);
+    let one = Some(Level::Replicated(NonZeroU32::MIN));
+    assert!(is_kept(&suite::submitted_at(&*store, one, put("1"))));
+    replica.sigstop();
+    let raised = suite::submitted_at(&*store, one, put("2"));
+    for text in ["3", "4"] {
+        assert!(
+            is_kept(&suite::submitted_at(&*store, None, put(text))),
+            "who has not asked for it does not wait"
+        );
+    }
+    assert!(raised.try_recv().is_err(), "it was acknowledged although the replica does not have it");
+    replica.sigcont();
+    assert!(is_kept(&raised));
+    let texts: Vec<String> = suite::texts(&*store, &key).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_raised_answer_that_no_replica_confirms_in_time_is_unknown_and_done_once() {
+    let (_redis, replica, store) = with_replica(|config| {
+        config.level = Level::Stored.into();
+        config.redis.unknown_wait_ms = 300;
+    });
+    let (key, put) = queue(&*store);
+    replica.sigstop();
+    let answer = suite::ask_at(&*store, Some(Level::ReplicatedAll), put("1"));
+    replica.sigcont();
+    assert_eq!(answer, [Err(Refusal::Unknown)]);
+    assert_eq!(suite::texts(&*store, &key).len(), 1);
+}
+
+#[test]
+fn what_a_server_cannot_prove_now_is_told_from_what_it_never_can() {
+    let (redis, mut replica, store) = with_replica(|config| config.level = Level::Stored.into());
+    let (one, two) = (Level::Replicated(NonZeroU32::MIN), "replicated:2".parse().unwrap());
+    assert_eq!(store.proves(two), Err(NotProved::NotNow));
+    assert_eq!(store.proves(Level::Stored), Ok(()));
+    // A server before 7.2 cannot say when it has synced, unless it always does.
+    let version: String = redis.ask(&["INFO", "server"]);
+    if version.contains("redis_version:7.0") {
+        assert_eq!(store.proves(Level::Fsynced), Err(NotProved::Never));
+    }
+    replica.kill9();
+    eventually("the replica to be missed", || (store.proves(one) == Err(NotProved::NotNow)).then_some(()));
+    redis.config_set("appendfsync", "always");
+    eventually("the setting to be seen", || store.proves(Level::Fsynced).is_ok().then_some(()));
+    let (_, put) = queue(&*store);
+    assert!(is_kept(&suite::submitted_at(&*store, Some(Level::Fsynced), put("1"))));
+}
+
+#[test]
+fn a_lowered_answer_does_not_wait_for_the_replica() {
+    let one = Level::Replicated(NonZeroU32::MIN);
+    let (redis, replica, store) = with_replica(|config| config.level = one.into());
+    let (key, put) = queue(&*store);
+    replica.sigstop();
+    assert!(is_kept(&suite::submitted_at(&*store, Some(Level::Stored), put("1"))));
+    // The two behind it are one batch: they are put in line while the server answers nothing.
+    redis.sigstop();
+    let first = suite::submitted_at(&*store, Some(Level::Stored), put("2"));
+    let own = suite::submitted_at(&*store, None, put("3"));
+    let lowered = suite::submitted_at(&*store, Some(Level::Stored), put("4"));
+    redis.sigcont();
+    assert!(is_kept(&first) && is_kept(&lowered));
+    assert!(own.try_recv().is_err(), "it was acknowledged although the replica does not have it");
+    replica.sigcont();
+    assert!(is_kept(&own));
+    assert_eq!(suite::texts(&*store, &key).len(), 4);
 }

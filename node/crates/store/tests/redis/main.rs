@@ -2,6 +2,7 @@
 
 mod connect;
 mod copy;
+mod effects;
 mod faults;
 mod flow;
 mod levels;

@@ -51,6 +51,10 @@ fn a_mistake_is_named_with_its_line() {
         ("[[rule]]\ndeny = ['publish']\nfilters = ['a']\nqos_max = 1", 4, "is `qos_min`"),
         ("[[rule]]\nallow = ['publish']\nfilters = ['a']\nqos_min = 1", 4, "is `qos_max`"),
         ("[[rule]]\nallow = ['subscribe']\nfilters = ['a']\nretain = true", 4, "narrows `publish`"),
+        ("[[rule]]\nallow = ['publish']\nfilters = ['a']\nack_level_min = 'none'", 4, "`none` is no level"),
+        ("[[rule]]\nallow = ['subscribe']\nfilters = ['a']\nack_level_min = 'stored'", 4, "allow `publish`"),
+        ("[[rule]]\ndeny = ['publish']\nfilters = ['a']\nack_level_min = 'stored'", 4, "allow `publish`"),
+        ("[[rule]]\nallow = ['connect']\nack_level_min = 'stored'", 1, "rule of its own"),
     ] {
         let (found, problem) = refused(text);
         assert!(found == line && problem.contains(part), "{text}\nline {found}: {problem}");

@@ -28,6 +28,28 @@ fn an_empty_policy_allows_nothing_but_to_connect() {
 }
 
 #[test]
+fn the_lowest_level_is_that_of_the_rules_that_allow_this_very_publish() {
+    let policy = policy(
+        "[[rule]]\nroles=['sensor']\nallow=['publish']\nfilters=['t/#']\nack_level_min='stored'\nretain=false\n\
+         [[rule]]\nallow=['publish']\nfilters=['t/+']\nack_level_min='fsynced'\n\
+         [[rule]]\nallow=['publish','subscribe']\nfilters=['#']",
+    );
+    let lowest = |roles: &[&str], topic: &str, retain| {
+        let level = policy.ack_level_min(&who(Some("ann"), roles), topic, Qos::AtLeastOnce, retain);
+        level.map(|level| level.to_string())
+    };
+    assert_eq!(lowest(&["sensor"], "t/1", false).as_deref(), Some("stored"), "what rules give adds up");
+    assert_eq!(
+        lowest(&["sensor"], "t/1", true).as_deref(),
+        Some("fsynced"),
+        "with RETAIN it is another publish"
+    );
+    assert_eq!(lowest(&[], "t/1", false).as_deref(), Some("fsynced"));
+    assert_eq!(lowest(&[], "t/1/2", false), None, "a rule that does not speak of it lowers nothing");
+    assert_eq!(lowest(&["sensor"], "u", false), None);
+}
+
+#[test]
 fn a_denial_wins_wherever_it_stands() {
     for text in [
         "[[rule]]\nallow=['publish','subscribe']\nfilters=['#']\n[[rule]]\ndeny=['publish','subscribe']\nfilters=['secret/#']",

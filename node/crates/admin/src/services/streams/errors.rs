@@ -102,6 +102,22 @@ impl From<NotTaken> for Refused {
                 ..Self::new(Code::PermissionDenied, "policy", reason.to_string())
             }
             .hint("the policy decides who publishes to which topic; `weir topic explain` says by which rule"),
+            Reason::LevelUnknown => Self::field("ack_level", reason.to_string(), "leave it out"),
+            Reason::LevelDenied => Self {
+                field: "ack_level",
+                ..Self::new(Code::PermissionDenied, "ack_level_min", reason.to_string())
+            }
+            .hint("a rule of the policy that allows the publish says how low it may be: `ack_level_min`"),
+            Reason::LevelImpossible => Self {
+                field: "ack_level",
+                ..Self::new(Code::FailedPrecondition, "ack_level_impossible", reason.to_string())
+            }
+            .hint("ask for one that this store can prove"),
+            Reason::LevelAway => Self {
+                field: "ack_level",
+                ..Self::new(Code::Unavailable, "ack_level_away", reason.to_string())
+            }
+            .hint("try again when enough replicas are connected"),
             Reason::TopicInvalid => Self::field("topic", reason.to_string(), "a topic without wildcards"),
             Reason::Quota => Self::new(Code::ResourceExhausted, "full", reason.to_string()),
             Reason::Busy | Reason::Unavailable | Reason::ShuttingDown => {

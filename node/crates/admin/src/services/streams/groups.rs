@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::Code;
 use weir_broker::stream::group::definition::{DefinitionError, GroupDefinition};
 use weir_broker::stream::group::manage::{GroupError, GroupInfo};
+use weir_broker::stream::group::redrive::Redrive;
 
 use super::{Shared, define, realm_name};
 use crate::error::{Refused, short};
@@ -69,7 +70,8 @@ pub async fn alter(
     }
     let spec = request.spec.clone().unwrap_or_default();
     let change = |definition: &mut GroupDefinition| alter_by(definition, &spec, &mask);
-    shared.broker.alter_group_by(realm, stream, group, change).await?;
+    let version = Some(request.version).filter(|version| *version > 0);
+    shared.broker.alter_group_by(realm, stream, group, version, change).await?;
     Ok(StreamsAlterGroupResponse { group: Some(one(shared, &named).await?) })
 }
 
@@ -134,30 +136,47 @@ pub async fn redrive(
             ..Refused::new(Code::FailedPrecondition, "no_dead_letters", message)
         });
     };
-    let redriven = shared.broker.redrive(&named.realm, &dead, request.records_max).await?;
-    Ok(StreamsRedriveGroupResponse { redriven })
+    let position = |field, text: &str| match text {
+        "" => Ok(None),
+        text => define::position(field, text).map(Some),
+    };
+    let wanted = Redrive {
+        max: request.records_max,
+        of: (!request.all_groups).then(|| (named.stream.into(), named.group.into())),
+        from: position("from_position", &request.from_position)?,
+        until: position("until_position", &request.until_position)?,
+    };
+    if wanted.from.zip(wanted.until).is_some_and(|(from, until)| from > until) {
+        let hint = "at or behind from_position";
+        return Err(Refused::field("until_position", "it is before the first one", hint));
+    }
+    let done = shared.broker.redrive(&named.realm, &dead, &wanted).await?;
+    Ok(StreamsRedriveGroupResponse { redriven: done.published, passed_over: done.passed_over })
 }
 
 /// How far the groups of a stream are.
 pub async fn states(shared: &Shared, realm: &Arc<str>, stream: &str) -> Result<Vec<GroupState>, Refused> {
-    let state = |info: GroupInfo| {
-        let attempts = |at: &weir_broker::stream::group::manage::GroupPartition| {
-            at.progress.as_ref().map_or(0, |progress| progress.attempts.len() as u64)
-        };
-        GroupState {
-            group: Some(told(realm, stream, &info)),
-            lag: info.partitions.iter().map(|at| at.lag()).sum(),
-            failed: info.partitions.iter().map(attempts).sum(),
-            moving: info.is_moving,
-            member_nodes: info.nodes.iter().map(|node| super::info::node(shared, *node)).collect(),
-            lost: info.lost,
-            dropped: info.dropped,
-            dead_lettered: info.dead_lettered,
-            went_back: info.went_back,
-            stalled: info.stalled,
-        }
+    let groups = shared.broker.groups(realm, stream).await?;
+    Ok(groups.iter().map(|info| state(shared, realm, stream, info)).collect())
+}
+
+/// How far a group is.
+pub fn state(shared: &Shared, realm: &str, stream: &str, info: &GroupInfo) -> GroupState {
+    let attempts = |at: &weir_broker::stream::group::manage::GroupPartition| {
+        at.progress.as_ref().map_or(0, |progress| progress.attempts.len() as u64)
     };
-    Ok(shared.broker.groups(realm, stream).await?.into_iter().map(state).collect())
+    GroupState {
+        group: Some(told(realm, stream, info)),
+        lag: info.partitions.iter().map(|at| at.lag()).sum(),
+        failed: info.partitions.iter().map(attempts).sum(),
+        moving: info.is_moving,
+        member_nodes: info.nodes.iter().map(|node| super::info::node(shared, *node)).collect(),
+        lost: info.lost,
+        dropped: info.dropped,
+        dead_lettered: info.dead_lettered,
+        went_back: info.went_back,
+        stalled: info.stalled,
+    }
 }
 
 async fn one(shared: &Shared, named: &Named<'_>) -> Result<Group, Refused> {
@@ -215,6 +234,7 @@ fn told(realm: &str, stream: &str, info: &GroupInfo) -> Group {
         name: info.name.to_string(),
         spec: Some(spec),
         paused: definition.is_paused,
+        version: info.version,
     }
 }
 
@@ -234,7 +254,10 @@ impl From<GroupError> for Refused {
                 Self { field: "group", ..Self::new(Code::AlreadyExists, "exists", message) }
                     .hint("alter it, or take another name")
             }
-            GroupError::Changed { .. } => Self::new(Code::Aborted, "changed", message).hint("try again"),
+            GroupError::Changed { .. } => {
+                Self { field: "version", ..Self::new(Code::Aborted, "changed", message) }
+                    .hint("list it again, and alter what is there now")
+            }
             GroupError::TooMany { .. } | GroupError::TooManyMembers { .. } => {
                 Self::new(Code::ResourceExhausted, "too_many", message)
             }

@@ -7,8 +7,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use weir_broker::Publish;
 use weir_broker::publish::claim::{KEY_BYTES_MAX, PROPERTY};
+use weir_broker::publish::level;
 use weir_broker::publish::offered::{NotTaken, Offered, Offering};
-use weir_model::{Principal, Properties, Qos};
+use weir_model::{Level, Principal, Properties, Qos};
 
 use super::super::watch::until_over;
 use super::{Place, Shared};
@@ -155,6 +156,7 @@ fn told(offered: Offered) -> StreamsPublishResponse {
         position: offered.position.map(|at| at.to_string()).unwrap_or_default(),
         matched: offered.matched,
         deduplicated: offered.repeated,
+        ack_level: offered.reached.map(|reached| reached.to_string()).unwrap_or_default(),
     }
 }
 
@@ -201,7 +203,7 @@ fn message(asked: &StreamsPublishRequest) -> Result<Publish<'_>, Refused> {
     })
 }
 
-/// The user properties, with the idempotency key among them: clients give it the same way.
+/// The user properties, with the idempotency key and the acknowledgement level among them: clients give them the same way.
 fn user(asked: &StreamsPublishRequest) -> Result<User, Refused> {
     let all = &asked.user_properties;
     if all.len() > USER_PROPERTIES_MAX {
@@ -221,9 +223,28 @@ fn user(asked: &StreamsPublishRequest) -> Result<User, Refused> {
     if !key.is_empty() && all.iter().any(|one| one.name == PROPERTY) {
         return Err(Refused::field("user_properties", "the idempotency key is given twice", "give it once"));
     }
+    let asked_level = ack_level(asked)?;
     let own = (!key.is_empty()).then(|| (PROPERTY.into(), key.as_str().into()));
+    let own = own.into_iter().chain(asked_level.map(|level| (level::PROPERTY.into(), level.into())));
     let given = all.iter().map(|one| (one.name.as_str().into(), one.value.as_str().into()));
-    Ok(own.into_iter().chain(given).collect())
+    Ok(own.chain(given).collect())
+}
+
+/// The acknowledgement level that the field asks for, if it asks for one.
+fn ack_level(asked: &StreamsPublishRequest) -> Result<Option<&str>, Refused> {
+    let level = asked.ack_level.as_str();
+    if level.is_empty() {
+        return Ok(None);
+    }
+    if level.parse::<Level>().is_err() {
+        let hint = "`stored`, `fsynced`, `replicated:<n>` (1 or more) or `replicated:all`";
+        return Err(Refused::field("ack_level", "it is no level", hint));
+    }
+    if asked.user_properties.iter().any(|one| one.name == level::PROPERTY) {
+        let problem = "the acknowledgement level is given twice";
+        return Err(Refused::field("user_properties", problem, "give it once"));
+    }
+    Ok(Some(level))
 }
 
 #[cfg(test)]
@@ -258,5 +279,12 @@ mod tests {
         assert_eq!(field(StreamsPublishRequest { payload, payload_is_utf8: true, ..blank() }), "payload");
         let user_properties = vec![UserProperty { name: long, value: String::new() }];
         assert_eq!(field(StreamsPublishRequest { user_properties, ..blank() }), "user_properties");
+        let ack_level = "replicated:0".to_owned();
+        assert_eq!(field(StreamsPublishRequest { ack_level, ..blank() }), "ack_level");
+        let user_properties =
+            vec![UserProperty { name: level::PROPERTY.to_owned(), value: "stored".to_owned() }];
+        let ack_level = "stored".to_owned();
+        let twice = StreamsPublishRequest { user_properties, ack_level, ..blank() };
+        assert_eq!(field(twice), "user_properties");
     }
 }

@@ -125,7 +125,7 @@ impl Groups {
         match row.table {
             Table::Groups => self.group_changed(row),
             Table::Members => self.members_changed(row),
-            Table::Streams => {}
+            _ => {}
         }
     }
 

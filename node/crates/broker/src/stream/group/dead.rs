@@ -20,8 +20,10 @@ pub(super) const AGAIN_MS: u64 = 1000;
 
 /// Names of the user properties that say what became of a record.
 pub const REASON: &str = "weir-dead-reason";
+pub const ERROR: &str = "weir-dead-error";
 pub const DELIVERIES: &str = "weir-dead-deliveries";
 pub const STREAM: &str = "weir-dead-stream";
+pub const GROUP: &str = "weir-dead-group";
 pub const POSITION: &str = "weir-dead-position";
 const PREFIX: &str = "weir-dead-";
 
@@ -62,7 +64,7 @@ async fn keep(hub: &Hub, broker: &Broker, stream: &str, letters: &Letters) -> Ve
         return letters.records.iter().map(|_| false).collect();
     };
     let step = |dead: &DeadRecord| {
-        let message = Arc::new(letter(&letters.key, dead));
+        let message = Arc::new(letter(&letters.key, &hub.key.group, dead));
         let key = dead.record.key.clone();
         let partition = partition_of(&key, &message.topic, stream.definition.partitions);
         let append = Append { id: Some(id(&hub.key, &letters.key, dead)), key, message };
@@ -92,7 +94,7 @@ pub(super) fn redriven_id(key: &PartitionKey, record: &weir_store::Record) -> Me
 }
 
 /// The record's message, with what became of it. It does not expire any more.
-fn letter(key: &PartitionKey, dead: &DeadRecord) -> Message {
+fn letter(key: &PartitionKey, group: &str, dead: &DeadRecord) -> Message {
     let message = alive(&dead.record.message);
     let mut properties = message.properties.unwrap_or_default();
     let say = |name: &str, value: String| (name.into(), value.into_boxed_str());
@@ -100,8 +102,10 @@ fn letter(key: &PartitionKey, dead: &DeadRecord) -> Message {
         say(REASON, dead.failure.as_str().to_owned()),
         say(DELIVERIES, dead.deliveries.to_string()),
         say(STREAM, key.stream.to_string()),
+        say(GROUP, group.to_owned()),
         say(POSITION, dead.record.mark.position.to_string()),
     ]);
+    properties.user.extend(dead.reason.as_deref().map(|reason| say(ERROR, reason.to_owned())));
     Message { properties: Some(properties), retain: false, expires_at: None, ..message }
 }
 

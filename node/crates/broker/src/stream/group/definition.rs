@@ -21,6 +21,9 @@ pub const WAIT_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Shortest ack wait.
 pub const ACK_WAIT_MIN_MS: u64 = 10;
 
+/// What the names of groups begin with whose members are workers of a handler's binding; the binding's name follows.
+pub const HANDLER_PREFIX: &str = "$handler.";
+
 /// A group as whoever made it wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -43,6 +46,8 @@ pub struct GroupDefinition {
     /// Milliseconds for which a member may do nothing while there is something to do, before what it holds is given to
     /// others. 0 = for ever.
     pub lag_stall_ms: u64,
+    /// Its members are workers of a handler's binding: what they finish has effects. Nobody else can join.
+    pub is_handler: bool,
 }
 
 impl Default for GroupDefinition {
@@ -56,6 +61,7 @@ impl Default for GroupDefinition {
             dead_letter: None,
             is_paused: false,
             lag_stall_ms: 120_000,
+            is_handler: false,
         }
     }
 }
@@ -80,7 +86,8 @@ pub enum DefinitionError {
 impl GroupDefinition {
     /// Whether a group of this stream may be like this, and be called so.
     pub fn check(&self, stream: &str, name: &str) -> Result<(), DefinitionError> {
-        check_name(name).map_err(|error| match error {
+        let own = name.strip_prefix(HANDLER_PREFIX).filter(|_| self.is_handler);
+        check_name(own.unwrap_or(name)).map_err(|error| match error {
             SpecError::NameLength => DefinitionError::NameLength,
             _ => DefinitionError::NameCharacter,
         })?;
@@ -104,6 +111,7 @@ impl GroupDefinition {
             ack_pending_max: self.ack_pending_max,
             backoff_ms: self.backoff_ms.clone().into(),
             has_dead_letters: self.dead_letter.is_some(),
+            one_at_a_time: self.is_handler,
         }
     }
 }

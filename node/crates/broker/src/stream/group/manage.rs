@@ -1,38 +1,28 @@
-//! Making, altering, moving and ending groups, and joining them.
+//! Making, altering and ending groups.
+
+mod info;
+mod joining;
+mod moving;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::smallvec;
 use weir_store::{
-    Expect, Incarnation, Outcome, PartitionEnds, PartitionKey, PartitionOp, Progress, ReadError, Refusal,
-    Start, Step, Table, TableOp,
+    Expect, Incarnation, Outcome, PartitionKey, PartitionOp, ReadError, Refusal, Step, Table, TableOp,
 };
 
-use super::catalog::{GroupKey, Seen};
+use super::catalog::GroupKey;
 use super::definition::{DefinitionError, GroupDefinition, Moving, Row};
-use super::hub::{Hub, sweep};
-use super::life::{KeeperMsg, LifeMsg};
-use super::member::{Member, MemberOptions};
 use crate::broker::Broker;
 use crate::clock;
 use crate::limited::Limit;
 use crate::stream::Stream;
-use crate::stream::definition::NAME_BYTES_MAX;
 
-/// How long a move waits until all nodes have given back their places.
-const MOVE_WAIT: Duration = Duration::from_secs(15);
-
-/// How long until a place is asked for again that another node still holds.
-const MOVE_AGAIN: Duration = Duration::from_millis(50);
+pub use info::{GroupInfo, GroupPartition};
 
 /// How often a change is tried again that somebody else's came in the way of.
 const TRIES: usize = 8;
-
-/// Most records a member may hold.
-const IN_FLIGHT_MAX: u32 = 10_000;
 
 /// Why something was not done with a group. Nothing has changed then, except after [`GroupError::Held`], when the move
 /// goes on as soon as it can, and [`GroupError::Store`] with an unknown outcome.
@@ -62,53 +52,6 @@ pub enum GroupError {
     Read(#[from] ReadError),
     #[error("this node is shutting down")]
     ShuttingDown,
-}
-
-/// A group as an operator sees it. What is counted is counted on this node since it started.
-#[derive(Debug, Clone)]
-pub struct GroupInfo {
-    pub name: Arc<str>,
-    pub definition: GroupDefinition,
-    /// Its places are being moved: nobody is given anything.
-    pub is_moving: bool,
-    /// The nodes with members.
-    pub nodes: Vec<Incarnation>,
-    /// Of every generation that may hold records, oldest first.
-    pub partitions: Vec<GroupPartition>,
-    /// Records, by their numbers, that were let go before the group had read them.
-    pub lost: u64,
-    /// Records given up without a dead-letter stream.
-    pub dropped: u64,
-    pub dead_lettered: u64,
-    /// Times a partition had forgotten records that the group had read.
-    pub went_back: u64,
-    /// Members ended because they did nothing.
-    pub stalled: u64,
-    /// Times a partition was taken anew because it could be neither read nor stored.
-    pub reacquired: u64,
-    /// Times another node had taken a partition that this one still worked on.
-    pub fenced: u64,
-}
-
-/// How far a group has come in one partition.
-#[derive(Debug, Clone)]
-pub struct GroupPartition {
-    pub generation: u64,
-    pub partition: u32,
-    pub ends: PartitionEnds,
-    pub owner: Option<Incarnation>,
-    /// As stored; `None` = the group has not begun there.
-    pub progress: Option<Progress>,
-}
-
-impl GroupPartition {
-    /// Records, by their numbers, that are not finished; those that compaction took are among them.
-    pub fn lag(&self) -> u64 {
-        let Some(progress) = &self.progress else { return self.ends.records };
-        let finished: u64 =
-            progress.done.iter().map(|(first, last)| (last.number + 1).saturating_sub(first.number)).sum();
-        self.ends.tail.number.saturating_sub(progress.low.number).saturating_sub(finished)
-    }
 }
 
 impl Broker {
@@ -157,20 +100,28 @@ impl Broker {
         self.change_group(&group_key(&stream, group), |row| row.definition = definition.clone()).await
     }
 
-    /// The same, from what it is at that moment.
+    /// The same, from what it is at that moment; with a `version`, only if it is still that one.
     pub async fn alter_group_by(
         &self,
         realm: &Arc<str>,
         stream: &str,
         group: &str,
+        version: Option<u64>,
         change: impl Fn(&mut GroupDefinition),
     ) -> Result<(), GroupError> {
         let stream = self.stream_of(realm, stream)?;
         let key = group_key(&stream, group);
-        let mut definition = self.group_row(&key)?.1.definition.clone();
-        change(&mut definition);
-        self.check_group(&stream, group, &definition)?;
-        self.change_group(&key, |row| change(&mut row.definition)).await
+        let (now, row) = self.group_row(&key)?;
+        let mut changed = (*row).clone();
+        change(&mut changed.definition);
+        self.check_group(&stream, group, &changed.definition)?;
+        let Some(version) = version else {
+            return self.change_group(&key, |row| change(&mut row.definition)).await;
+        };
+        match version == now && self.put_group(&key, &changed, Expect::Version(version)).await? {
+            true => Ok(()),
+            false => Err(GroupError::Changed { name: key.group }),
+        }
     }
 
     /// Nothing is delivered to members until it is taken back; what they hold they may finish.
@@ -183,21 +134,6 @@ impl Broker {
     ) -> Result<(), GroupError> {
         let stream = self.stream_of(realm, stream)?;
         self.change_group(&group_key(&stream, group), |row| row.definition.is_paused = is_paused).await
-    }
-
-    /// Moves a group: its members give back what they hold, and go on from there.
-    pub async fn seek_group(
-        &self,
-        realm: &Arc<str>,
-        stream: &str,
-        group: &str,
-        start: Start,
-    ) -> Result<(), GroupError> {
-        let stream = self.stream_of(realm, stream)?;
-        let key = group_key(&stream, group);
-        let moving = Moving { to: start, since: clock::unix() };
-        self.change_group(&key, |row| row.moving = Some(moving)).await?;
-        self.finish_move(&key).await
     }
 
     /// Ends a group: its members are told, its progress is forgotten.
@@ -233,127 +169,6 @@ impl Broker {
             Some(Err(refusal)) => Err(refusal.into()),
             None => Err(Refusal::Unknown.into()),
         }
-    }
-
-    /// The groups of a stream, by name, and how far each has come.
-    pub async fn groups(&self, realm: &Arc<str>, stream: &str) -> Result<Vec<GroupInfo>, GroupError> {
-        let stream = self.stream_of(realm, stream)?;
-        let mut places = Vec::new();
-        for key in partitions(&stream) {
-            let info = self.store().partition(key.clone()).await?.unwrap_or_default();
-            places.push((key, info));
-        }
-        let keys = self.groups_known().of_stream(&stream.realm, &stream.name);
-        let infos = keys.into_iter().filter_map(|key| {
-            let seen = self.groups_known().seen(&key);
-            let of_partition = |(at, info): &(PartitionKey, weir_store::PartitionInfo)| {
-                let place = info.groups.iter().find(|place| place.group == key.group);
-                GroupPartition {
-                    generation: at.generation,
-                    partition: at.partition,
-                    ends: info.ends,
-                    owner: place.and_then(|place| place.owner),
-                    progress: place.map(|place| place.progress.clone()),
-                }
-            };
-            info(&key, &seen, places.iter().map(of_partition).collect())
-        });
-        Ok(infos.collect())
-    }
-
-    /// Whether every group of a stream has finished all records of an earlier generation; also when it has no group.
-    pub async fn groups_have_finished(&self, stream: &Stream, generation: u64) -> Result<bool, ReadError> {
-        for key in self.groups_known().of_stream(&stream.realm, &stream.name) {
-            if !sweep::has_finished(self, stream, generation, &key.group).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Becomes a member of a group at this node.
-    pub async fn join_group(
-        &self,
-        realm: &Arc<str>,
-        stream: &str,
-        group: &str,
-        options: MemberOptions,
-    ) -> Result<Member, GroupError> {
-        check_member(&options)?;
-        if self.groups_known().is_leaving() {
-            return Err(GroupError::ShuttingDown);
-        }
-        if self.stream_of(realm, stream).is_err() {
-            self.store().caught_up().await?;
-        }
-        let found = self.stream_of(realm, stream)?;
-        let key = group_key(&found, group);
-        if self.groups_known().seen(&key).row.is_none() {
-            // Another node has made it just now, perhaps.
-            self.store().caught_up().await?;
-        }
-        let (_, row) = self.group_row(&key)?;
-        let max = self.config().group_members_max;
-        if !self.groups_known().enters(max) {
-            self.limited(Limit::GroupMembers);
-            return Err(GroupError::TooManyMembers { max });
-        }
-        let counts = self.groups_known().seen(&key).counts;
-        let fresh = || Hub::new(key.clone(), row.clone(), counts.clone());
-        let joined = self.groups_known().hub_for(&key, fresh, |hub| hub.join(options.clone()));
-        let Some((hub, (member, bell), is_fresh)) = joined else { return Err(GroupError::ShuttingDown) };
-        if is_fresh {
-            self.groups_known().keeper.cast(KeeperMsg::Start(hub.clone()));
-        }
-        Ok(Member::new(self.clone(), hub, member, bell))
-    }
-
-    /// Makes a group's actor on this node panic, for the supervision tests.
-    pub fn panic_group(&self, realm: &Arc<str>, stream: &str, group: &str) {
-        let hubs = self.groups_known().hubs();
-        let is_meant = |hub: &&Arc<Hub>| {
-            hub.key.realm == *realm && *hub.key.stream == *stream && *hub.key.group == *group
-        };
-        hubs.iter().filter(is_meant).for_each(|hub| {
-            hub.slot.cast(LifeMsg::Panic);
-        });
-    }
-
-    /// Moves the places of a group where its row says, when nobody holds them any more, and lets members go on.
-    pub(super) async fn finish_move(&self, key: &GroupKey) -> Result<(), GroupError> {
-        let begun = tokio::time::Instant::now();
-        let (version, row) = self.group_row(key)?;
-        let Some(moving) = row.moving else { return Ok(()) };
-        let stream = self.stream_of(&key.realm, &key.stream)?;
-        let mut left: Vec<_> = partitions(&stream).collect();
-        loop {
-            let seek = |at: &PartitionKey| {
-                let op = PartitionOp::Seek { group: key.group.clone(), start: moving.to };
-                Step::Partition { key: at.clone(), ops: smallvec![op] }
-            };
-            let answer = self.submit(left.iter().map(seek).collect()).await;
-            let mut held = Vec::new();
-            let mut by = 0;
-            for (at, step) in left.into_iter().zip(answer) {
-                if let Some(Outcome::Held { by: owner }) = step?.first() {
-                    (by, _) = (*owner, held.push(at));
-                }
-            }
-            left = held;
-            if left.is_empty() {
-                break;
-            }
-            if begun.elapsed() >= MOVE_WAIT {
-                return Err(GroupError::Held { by });
-            }
-            tokio::time::sleep(MOVE_AGAIN).await;
-        }
-        let row = Row { moving: None, ..(*row).clone() };
-        if self.put_group(key, &row, Expect::Version(version)).await? {
-            return Ok(());
-        }
-        // Altered meanwhile, or finished by another node.
-        self.change_group(key, |row| row.moving = row.moving.filter(|other| *other != moving)).await
     }
 
     fn check_group(
@@ -416,37 +231,4 @@ fn group_key(stream: &Stream, group: &str) -> GroupKey {
 fn partitions(stream: &Stream) -> impl Iterator<Item = PartitionKey> {
     let all = stream.generations().flat_map(|(generation, count)| (0..count).map(move |n| (generation, n)));
     all.map(|(generation, partition)| stream.partition_of(generation, partition))
-}
-
-fn check_member(options: &MemberOptions) -> Result<(), GroupError> {
-    if options.in_flight_max == 0 || options.in_flight_max > IN_FLIGHT_MAX {
-        return Err(GroupError::Member { field: "in_flight_max", least: 1, most: IN_FLIGHT_MAX.into() });
-    }
-    if options.bytes_max == 0 {
-        return Err(GroupError::Member { field: "bytes_max", least: 1, most: u64::MAX });
-    }
-    match options.name.len() > NAME_BYTES_MAX {
-        true => Err(GroupError::Member { field: "name (bytes)", least: 0, most: NAME_BYTES_MAX as u64 }),
-        false => Ok(()),
-    }
-}
-
-fn info(key: &GroupKey, seen: &Seen, partitions: Vec<GroupPartition>) -> Option<GroupInfo> {
-    let (_, row) = seen.row.as_ref()?;
-    let counts = &seen.counts;
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    Some(GroupInfo {
-        name: key.group.clone(),
-        definition: row.definition.clone(),
-        is_moving: row.moving.is_some(),
-        nodes: seen.nodes.keys().copied().collect(),
-        partitions,
-        lost: count(&counts.lost),
-        dropped: count(&counts.dropped),
-        dead_lettered: count(&counts.dead_lettered),
-        went_back: count(&counts.went_back),
-        stalled: count(&counts.stalled),
-        reacquired: count(&counts.reacquired),
-        fenced: count(&counts.fenced),
-    })
 }

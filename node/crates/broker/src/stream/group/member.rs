@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use weir_store::{Mark, Record};
 
+use super::effects::Effects;
+use super::hub::paying::KeptError;
 use super::hub::{Hub, Verb};
 use super::place::NotYours;
 use crate::broker::Broker;
@@ -190,6 +193,38 @@ impl Answers {
     /// The member is still at it: the ack wait begins anew.
     pub fn in_progress(&self, receipt: Receipt) -> Result<(), Refused> {
         self.one(receipt, Verb::InProgress)
+    }
+
+    /// Finishes records, which brings about their effects: what becomes of a record and its effects is stored in one
+    /// step, and what is owed is published after that. Waits while too much of it is not stored or not published.
+    /// Only of a group of a handler's binding.
+    pub async fn finish(&self, finished: Vec<(Receipt, Effects)>) -> Vec<Refused> {
+        if let Some((receipt, _)) = finished.iter().find(|(_, effects)| !effects.is_empty()) {
+            self.hub.settles(receipt.partition).await;
+        }
+        self.hub.finish(&self.broker, self.member, finished)
+    }
+
+    /// Gives a record up for good: a dead letter, however often it was delivered.
+    pub fn reject(&self, receipt: Receipt, reason: &Arc<str>) -> Result<(), Refused> {
+        self.hub.say(&receipt, reason);
+        self.one(receipt, Verb::Reject)
+    }
+
+    /// As [`Answers::nack`], with what its dead letter says if this was the last try.
+    pub fn fail(&self, receipt: Receipt, delay: Option<Duration>, reason: &Arc<str>) -> Result<(), Refused> {
+        self.hub.say(&receipt, reason);
+        self.nack(receipt, delay)
+    }
+
+    /// Gives a record back that was not looked at: it counts as never delivered.
+    pub fn put_back(&self, receipt: Receipt) -> Result<(), Refused> {
+        self.one(receipt, Verb::PutBack)
+    }
+
+    /// What the group keeps under a key in a partition, the effects of finished records included.
+    pub async fn kept(&self, partition: u32, key: &Bytes) -> Result<Option<Bytes>, KeptError> {
+        self.hub.kept(&self.broker, partition, key).await
     }
 
     fn one(&self, receipt: Receipt, verb: Verb) -> Result<(), Refused> {

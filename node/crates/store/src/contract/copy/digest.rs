@@ -7,8 +7,11 @@ use serde::Serialize;
 use weir_model::{Filter, MessageId};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{CopyRow, QueueCopy, SessionCopy};
-use crate::{Delivery, RowState, SessionKey, SubscriptionOptions};
+use super::{ClaimCopy, CopyRow, OwedCopy, PartitionCopy, QueueCopy, SessionCopy};
+use crate::{Delivery, Record, Retention, RowState, SessionKey, SubscriptionOptions, TableRow};
+
+/// Bounds of streams above this are the same: it is the highest that a Redis is given.
+const BOUND_MAX: u64 = 99_999_999_999_999;
 
 /// A kind of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,10 +31,27 @@ pub enum Kind {
     /// Message ids by which repeats of delayed publishes are recognised.
     DelaySeen,
     Retained,
+    /// Of streams.
+    Partitions,
+    /// How far groups have come in partitions.
+    Places,
+    /// Message ids by which partitions recognise repeats.
+    RecordSeen,
+    Records,
+    /// Values that groups keep in partitions.
+    GroupValues,
+    /// Entries of the outboxes of groups.
+    GroupOwed,
+    /// How far these outboxes have counted.
+    GroupOutboxes,
+    /// Definitions of streams, groups and the like.
+    Tables,
+    /// Idempotency keys.
+    Claims,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Sessions,
         Kind::Subscriptions,
         Kind::Queued,
@@ -41,6 +61,15 @@ impl Kind {
         Kind::Delayed,
         Kind::DelaySeen,
         Kind::Retained,
+        Kind::Partitions,
+        Kind::Places,
+        Kind::RecordSeen,
+        Kind::Records,
+        Kind::GroupValues,
+        Kind::GroupOwed,
+        Kind::GroupOutboxes,
+        Kind::Tables,
+        Kind::Claims,
     ];
 
     pub fn name(self) -> &'static str {
@@ -54,6 +83,15 @@ impl Kind {
             Kind::Delayed => "delayed",
             Kind::DelaySeen => "delay_seen",
             Kind::Retained => "retained",
+            Kind::Partitions => "partitions",
+            Kind::Places => "group_places",
+            Kind::RecordSeen => "record_seen",
+            Kind::Records => "records",
+            Kind::GroupValues => "group_values",
+            Kind::GroupOwed => "group_owed",
+            Kind::GroupOutboxes => "group_outboxes",
+            Kind::Tables => "table_rows",
+            Kind::Claims => "idempotency",
         }
     }
 }
@@ -116,7 +154,46 @@ impl Digest {
             CopyRow::Retained { realm, topic, position, message } => {
                 self.note(Kind::Retained, &(realm, topic.as_str(), position, message));
             }
+            CopyRow::Partition(partition) => self.add_partition(partition),
+            CopyRow::Place { key, place } => {
+                self.note(Kind::Places, &(key, &place.group, place.fence, &place.progress));
+            }
+            CopyRow::RecordSeen { key, ids } => {
+                for (place, (id, mark)) in ids.iter().rev().enumerate() {
+                    self.note(Kind::RecordSeen, &(key, place as u64, id, mark));
+                }
+            }
+            CopyRow::Records { key, records } => {
+                for Record { mark, key: of, message } in records {
+                    self.note(Kind::Records, &(key, mark, of, message));
+                }
+            }
+            CopyRow::Kept { key, group, values } => {
+                values.iter().for_each(|value| self.note(Kind::GroupValues, &(key, group, value)));
+            }
+            CopyRow::GroupOwed { key, group, entries } => {
+                for OwedCopy { entry, id, message } in entries {
+                    self.note(Kind::GroupOwed, &(key, group, entry, id, message));
+                }
+            }
+            CopyRow::GroupOutbox { key, group, tail } => {
+                self.note(Kind::GroupOutboxes, &(key, group, tail));
+            }
+            CopyRow::Table(TableRow { table, key, version, value }) => {
+                self.note(Kind::Tables, &(table, key, version, value));
+            }
+            CopyRow::Claim(claim) => {
+                let ClaimCopy { realm, topic, key, id, position, until, settled } = &**claim;
+                self.note(Kind::Claims, &(realm, topic.as_str(), key, id, position, until, settled));
+            }
         }
+    }
+
+    fn add_partition(&mut self, partition: &PartitionCopy) {
+        let PartitionCopy { key, retention, trimmed, tail, is_sealed } = partition;
+        let Retention { records_max, bytes_max, age_max_ms, is_compacted } = *retention;
+        let bounds = [records_max, bytes_max, age_max_ms].map(|max| max.min(BOUND_MAX));
+        self.note(Kind::Partitions, &(key, bounds, is_compacted, trimmed, tail, is_sealed));
     }
 
     fn add_session(&mut self, session: &SessionCopy) {

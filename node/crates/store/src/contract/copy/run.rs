@@ -47,12 +47,13 @@ pub fn run(
 
 /// A store that remembers fewer ids forgets the oldest.
 fn trim(row: &mut CopyRow, windows: Windows) {
-    let (ids, ids_max) = match row {
-        CopyRow::Session(session) => (&mut session.seen, windows.ids_max),
-        CopyRow::DelaySeen(ids) => (ids, windows.delay_ids_max),
-        _ => return,
-    };
-    ids.drain(..ids.len().saturating_sub(ids_max));
+    let over = |ids: usize, ids_max: usize| ..ids.saturating_sub(ids_max);
+    match row {
+        CopyRow::Session(session) => drop(session.seen.drain(over(session.seen.len(), windows.ids_max))),
+        CopyRow::DelaySeen(ids) => drop(ids.drain(over(ids.len(), windows.delay_ids_max))),
+        CopyRow::RecordSeen { ids, .. } => drop(ids.drain(over(ids.len(), windows.ids_max))),
+        _ => {}
+    }
 }
 
 fn compare(read: &Digest, written: &Digest) -> Result<(), CopyError> {

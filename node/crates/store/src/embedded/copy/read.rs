@@ -4,12 +4,27 @@ use std::collections::{BTreeMap, HashMap};
 
 use weir_model::{Filter, MessageId, Topic, UnixMillis};
 
-use crate::copy::{CopyError, CopyRow, Pages, QueueCopy, SessionCopy, Sink};
-use crate::row::{Key, Kind, Row, SessionRow, numbers_of, retained_of, session_of, text_of};
-use crate::{Detach, Fence, OutboxEntry, RowState, SessionKey, SessionKind};
+use crate::copy::{ClaimCopy, CopyError, CopyRow, Pages, QueueCopy, SessionCopy, Sink};
+use crate::row::{ClaimRow, Key, Kind, Row, SessionRow, numbers_of, retained_of, session_of, text_of};
+use crate::{Detach, Fence, OutboxEntry, RowState, SessionKey, SessionKind, Table};
 
-/// Gathers what belongs to one session: its rows lie apart, all before those of queues. Rows that belong to nothing are
-/// left out, as they are when a node starts.
+mod stream;
+
+use stream::Partitions;
+
+/// Rows that lie under the id of a partition, beside its records.
+const OF_PARTITIONS: [Kind; 7] = [
+    Kind::Partition,
+    Kind::PartitionEnds,
+    Kind::Place,
+    Kind::RecordSeen,
+    Kind::Kept,
+    Kind::Owed,
+    Kind::OwedTail,
+];
+
+/// Gathers what belongs to one session: its rows lie apart, all before those of queues; and what says where a partition
+/// begins and ends. Rows that belong to nothing are left out, as they are when a node starts.
 pub(super) struct Reader<'a> {
     tails: &'a HashMap<u64, u64>,
     pages: Pages<'a>,
@@ -20,6 +35,7 @@ pub(super) struct Reader<'a> {
     names: HashMap<u64, SessionKey>,
     /// By when they came.
     delay_seen: Vec<(u64, MessageId)>,
+    partitions: Partitions,
 }
 
 struct Gathered {
@@ -37,6 +53,7 @@ impl<'a> Reader<'a> {
             sessions: BTreeMap::new(),
             names: HashMap::new(),
             delay_seen: Vec::new(),
+            partitions: Partitions::default(),
         }
     }
 
@@ -79,17 +96,30 @@ impl<'a> Reader<'a> {
                 let (realm, position, message) = (realm.into(), *position, message.clone());
                 return self.pages.add(CopyRow::Retained { realm, topic, position, message });
             }
-            Row::Partition(row) => return unknown(format!("the stream `{}`", row.key.stream)),
-            Row::Cell(row) => return unknown(format!("the row `{}` of the table {:?}", row.key, row.table)),
-            Row::Claim(row) => return unknown(format!("an idempotency key of `{}`", row.topic)),
-            // What belongs to a partition that is no more.
-            Row::PartitionEnds(_) | Row::Place(_) | Row::RecordSeen(_) | Row::Record(_) => {}
+            Row::Partition(_)
+            | Row::PartitionEnds(_)
+            | Row::Place(_)
+            | Row::RecordSeen(_)
+            | Row::Record(_)
+            | Row::Kept(_)
+            | Row::Owed(_)
+            | Row::OwedTail(_) => return self.partitions.add(key, row, &mut self.pages),
+            Row::Cell(row) if row.table == Table::Members => {}
+            Row::Cell(row) => {
+                self.partitions.hand_on(&mut self.pages)?;
+                return self.pages.add(CopyRow::Table((&**row).into()));
+            }
+            Row::Claim(row) => {
+                self.partitions.hand_on(&mut self.pages)?;
+                return self.pages.add(CopyRow::Claim(Box::new(claim_copy(row))));
+            }
         }
         Ok(())
     }
 
     pub fn finish(mut self) -> Result<(), CopyError> {
         self.hand_on_sessions()?;
+        self.partitions.hand_on(&mut self.pages)?;
         if !self.delay_seen.is_empty() {
             self.delay_seen.sort_unstable();
             let ids = self.delay_seen.iter().map(|(_, id)| *id).collect();
@@ -121,6 +151,14 @@ impl<'a> Reader<'a> {
             format!("entry {id}")
         } else if [Kind::Subscription, Kind::Ends, Kind::Received, Kind::Seen].into_iter().any(is) {
             format!("a row of {}", known(id))
+        } else if is(Kind::Record) {
+            format!("record {number} of {}", self.partitions.describe(id))
+        } else if OF_PARTITIONS.into_iter().any(is) {
+            format!("a row of {}", self.partitions.describe(id))
+        } else if is(Kind::Cell) {
+            format!("row {id} of the tables")
+        } else if is(Kind::Claim) {
+            format!("idempotency key {id}")
         } else {
             format!("a row of kind {}", key.first().copied().unwrap_or_default())
         }
@@ -193,6 +231,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn unknown(row: String) -> Result<(), CopyError> {
-    Err(CopyError::UnknownKind { row })
+fn claim_copy(row: &ClaimRow) -> ClaimCopy {
+    let ClaimRow { realm, topic, key, id, position, until, settled } = row.clone();
+    ClaimCopy { realm, topic, key, id, position, until, settled }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weir_model::{Message, MessageId};
 
+use super::stream::{self, Names};
 use crate::copy::{CopyRow, QueueCopy, SessionCopy, Windows};
 use crate::row::{
     Change, Detached, Ends, Key, Kind, OutboxRow, Row, Seen, SessionRow, Write, id_key, number_key,
@@ -30,12 +31,45 @@ pub(super) fn size_of(row: &CopyRow) -> u64 {
         CopyRow::Owed { entry, .. } | CopyRow::Delayed { entry, .. } => of(&entry.message) + ROW_BYTES,
         CopyRow::DelaySeen(ids) => ROW_BYTES * ids.len() as u64,
         CopyRow::Retained { message, .. } => of(message) + ROW_BYTES,
+        CopyRow::Partition(_) | CopyRow::Claim(_) => 2 * ROW_BYTES,
+        CopyRow::Place { place, .. } => {
+            ROW_BYTES * (1 + place.progress.done.len() + place.progress.attempts.len()) as u64
+        }
+        CopyRow::RecordSeen { ids, .. } => ROW_BYTES * ids.len() as u64,
+        CopyRow::Records { records, .. } => {
+            let bytes = records.iter().map(|record| of(&record.message) + record.key.len() as u64);
+            bytes.sum::<u64>() + ROW_BYTES * records.len() as u64
+        }
+        CopyRow::Kept { values, .. } => {
+            let bytes = values.iter().map(|(key, value)| (key.len() + value.len()) as u64);
+            bytes.sum::<u64>() + ROW_BYTES * values.len() as u64
+        }
+        CopyRow::GroupOwed { entries, .. } => {
+            let bytes = entries.iter().map(|entry| of(&entry.message));
+            bytes.sum::<u64>() + ROW_BYTES * entries.len() as u64
+        }
+        CopyRow::GroupOutbox { .. } => ROW_BYTES,
+        CopyRow::Table(row) => ROW_BYTES + row.value.as_ref().map_or(0, |value| value.len() as u64),
     }
 }
 
 /// `bodies`: the shared messages that are written already.
-pub(super) fn writes(row: CopyRow, windows: Windows, bodies: &mut HashSet<u64>) -> Vec<Write> {
+pub(super) fn writes(
+    row: CopyRow,
+    windows: Windows,
+    bodies: &mut HashSet<u64>,
+    names: &mut Names,
+) -> Vec<Write> {
     match row {
+        CopyRow::Partition(partition) => stream::partition(*partition, names),
+        CopyRow::Place { key, place } => stream::place(&key, place, names),
+        CopyRow::RecordSeen { key, ids } => stream::record_seen(&key, ids, windows, names),
+        CopyRow::Records { key, records } => stream::records(&key, records, names),
+        CopyRow::Kept { key, group, values } => stream::kept(&key, &group, values, names),
+        CopyRow::GroupOwed { key, group, entries } => stream::owed(&key, &group, entries, names),
+        CopyRow::GroupOutbox { key, group, tail } => stream::outbox(&key, &group, tail, names),
+        CopyRow::Table(row) => stream::cell(row, names),
+        CopyRow::Claim(claim) => stream::claim(*claim, names),
         CopyRow::Session(session) => session_writes(*session, windows),
         CopyRow::Queue { generation, rows, .. } => {
             rows.into_iter().flat_map(|row| queue_writes(generation, row, bodies)).collect()
@@ -119,6 +153,6 @@ fn seen(key: Key, at: usize, id: MessageId) -> Write {
     put(key, Row::Seen(Seen { at: at as u64, id }))
 }
 
-fn put(key: Key, row: Row) -> Write {
+pub(super) fn put(key: Key, row: Row) -> Write {
     Write { key, change: Change::Put(row) }
 }

@@ -7,7 +7,6 @@ use weir_model::{Filter, MessageId, UnixMillis};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Place;
-use super::target::UNKNOWN;
 use crate::copy::{CopyError, CopyRow, Pages, QueueCopy, SessionCopy};
 use crate::redis::decode::{self, DecodeError};
 use crate::redis::layout::{session_of, topic_of};
@@ -15,7 +14,14 @@ use crate::redis::read::queue;
 use crate::redis::servers::Connection;
 use crate::redis::shard::Shard;
 use crate::redis::text;
-use crate::{Detach, Fence, Page, SessionKey, SessionKind, SubscriptionOptions, Will};
+use crate::{Detach, Fence, Page, SessionKey, SessionKind, SubscriptionOptions, Table, Will};
+
+mod claims;
+mod groups;
+mod live;
+mod partitions;
+
+pub(super) use claims::standing as standing_claims;
 
 /// Sessions asked for at once.
 const SESSIONS: usize = 64;
@@ -33,9 +39,6 @@ const STATE_BYTES: usize = 30;
 const LEGEND: &[u8] = b"legend";
 
 pub(super) fn everything(place: &Place, pages: &mut Pages<'_>) -> Result<(), CopyError> {
-    if let Some(held) = place.held(&UNKNOWN)?.into_iter().next() {
-        return Err(CopyError::UnknownKind { row: held });
-    }
     for shard in place.layout.sessions() {
         sessions(place, shard, pages)?;
     }
@@ -46,7 +49,36 @@ pub(super) fn everything(place: &Place, pages: &mut Pages<'_>) -> Result<(), Cop
         delay_seen.push(ids(place, shard)?);
     }
     let ids = merged(delay_seen);
-    if ids.is_empty() { Ok(()) } else { pages.add(CopyRow::DelaySeen(ids)) }
+    if !ids.is_empty() {
+        pages.add(CopyRow::DelaySeen(ids))?;
+    }
+    let mut known = HashSet::new();
+    partitions::partitions(place, &mut known, pages)?;
+    tables(place, pages)?;
+    if place.live {
+        // A stream that was made since: its definition comes before its partitions.
+        partitions::partitions(place, &mut known, pages)?;
+    }
+    claims::claims(place, pages)
+}
+
+/// Rows of tables, but not which nodes have members: those do not work on a copy.
+pub(super) fn tables(place: &Place, pages: &mut Pages<'_>) -> Result<(), CopyError> {
+    for shard in place.layout.topics() {
+        scan(place, shard, "tables", |page| {
+            for (name, value) in page {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let row = decode::table_row(&name, &value);
+                let row =
+                    row.map_err(|cause| place.damaged(format!("the row `{name}` of the tables"), cause))?;
+                if row.table != Table::Members {
+                    pages.add(CopyRow::Table(row))?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Names and values.
@@ -86,6 +118,9 @@ struct Found {
 fn sessions(place: &Place, shard: Shard, pages: &mut Pages<'_>) -> Result<(), CopyError> {
     scan(place, shard, "sessions", |mut page| {
         page.retain(|(id, _)| id != LEGEND);
+        if place.live {
+            return page.iter().try_for_each(|(id, _)| live::session(place, shard, id, pages));
+        }
         for some in page.chunks(SESSIONS) {
             let found = place.with(shard, async |connection| ask(place, connection, shard, some).await)?;
             for ((id, state), found) in some.iter().zip(found) {
@@ -103,16 +138,19 @@ async fn ask(
     sessions: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<Vec<Found>, RedisError> {
     let mut question = redis::pipe();
-    for (id, _) in sessions {
-        let key = |name: &str| [place.layout.key(shard, name).as_bytes(), b":", id.as_slice()].concat();
-        question.cmd("HGETALL").arg(key("session"));
-        question.cmd("HGETALL").arg(key("subscriptions"));
-        question.cmd("HGETALL").arg(key("received"));
-        question.cmd("ZRANGE").arg(key("seen")).arg(0).arg(-1);
-        question.cmd("HGETALL").arg(key("outbox"));
-    }
+    sessions.iter().for_each(|(id, _)| ask_for(place, shard, id, &mut question));
     let answers: Vec<redis::Value> = question.query_async(connection).await?;
     answers.chunks_exact(5).map(found).collect()
+}
+
+/// The keys of one session, as [`found`] reads the answers.
+fn ask_for(place: &Place, shard: Shard, id: &[u8], question: &mut redis::Pipeline) {
+    let key = |name: &str| [place.layout.key(shard, name).as_bytes(), b":", id].concat();
+    question.cmd("HGETALL").arg(key("session"));
+    question.cmd("HGETALL").arg(key("subscriptions"));
+    question.cmd("HGETALL").arg(key("received"));
+    question.cmd("ZRANGE").arg(key("seen")).arg(0).arg(-1);
+    question.cmd("HGETALL").arg(key("outbox"));
 }
 
 fn found(answers: &[redis::Value]) -> Result<Found, RedisError> {
@@ -178,11 +216,13 @@ fn session(
 
 /// Says where a row is that cannot be read.
 fn in_queue(error: CopyError, id: &str, after: u64) -> CopyError {
+    named(error, || format!("a row behind {after} in the queue of `{id}`"))
+}
+
+/// An answer that cannot be read is this row.
+fn named(error: CopyError, row: impl FnOnce() -> String) -> CopyError {
     match error {
-        CopyError::Damaged { store, cause, .. } => {
-            let row = format!("a row behind {after} in the queue of `{id}`");
-            CopyError::Damaged { store, row, cause }
-        }
+        CopyError::Damaged { store, cause, .. } => CopyError::Damaged { store, row: row(), cause },
         other => other,
     }
 }

@@ -9,10 +9,12 @@ use tokio::runtime::Handle;
 
 use super::meta;
 use super::{Place, now, read, write};
+use crate::PartitionKey;
 use crate::config::Config;
-use crate::copy::{CopyError, CopyRow, CopyTarget, Marks, Pages, Sink, Windows};
+use crate::copy::{CopyError, CopyRow, CopyTarget, Digest, Kind, Marks, Pages, Sink, Windows};
 use crate::redis::layout::counter_above;
 use crate::redis::level::Unconfirmed;
+use crate::redis::mirror::EntryId;
 use crate::redis::shard::Shard;
 use crate::redis::{EnrolError, library};
 
@@ -21,10 +23,6 @@ const TOUCH: Duration = Duration::from_secs(2);
 
 /// How long the last writes may take to be confirmed.
 const CONFIRM: Duration = Duration::from_secs(10);
-
-/// Kinds of data that are not copied yet.
-pub(super) const UNKNOWN: [(&str, &str); 3] =
-    [("SCARD", "partitions"), ("HLEN", "tables"), ("HLEN", "idempotency")];
 
 /// A store that is made in a Redis.
 pub struct RedisTarget {
@@ -38,6 +36,8 @@ pub struct RedisTarget {
     /// It may be marked as this copy's, and not finished.
     begun: bool,
     shards: HashMap<Shard, Filled>,
+    /// The newest entry of the partition that is being filled.
+    newest_entry: Option<(PartitionKey, EntryId)>,
 }
 
 /// A shard that is being filled.
@@ -87,7 +87,8 @@ impl RedisTarget {
         let token = format!("{:x}-{:x}", std::process::id(), now());
         let (cluster_id, from) = (cluster_id.to_owned(), from.to_owned());
         let (touched, shards) = (Instant::now(), HashMap::new());
-        Ok(RedisTarget { place, cluster_id, from, windows, token, touched, begun: false, shards })
+        let (begun, newest_entry) = (false, None);
+        Ok(RedisTarget { place, cluster_id, from, windows, token, touched, begun, shards, newest_entry })
     }
 
     fn call(&self, shard: Shard, function: &'static str, arguments: &[String]) -> Result<i64, CopyError> {
@@ -99,6 +100,14 @@ impl RedisTarget {
         let mut call = redis::cmd("FCALL");
         call.arg(function).arg(1).arg(self.place.layout.tag(shard)).arg(&self.token).arg(arguments);
         call
+    }
+
+    /// What is there is removed from now on, and no node starts any more: one may have, and ended, since it was looked at.
+    fn still_empty(&mut self) -> Result<(), CopyError> {
+        let Err(error) = self.place.must_be_empty() else { return Ok(()) };
+        self.own(&meta::finish(&self.place.layout, &self.token))?;
+        self.begun = false;
+        Err(error)
     }
 
     fn touch(&mut self) -> Result<(), CopyError> {
@@ -153,12 +162,15 @@ impl CopyTarget for RedisTarget {
             }
             _ => {}
         }
+        if !again {
+            self.still_empty()?;
+        }
         let epoch = now().max(source.epoch + 1).to_string();
         let shards: Vec<Shard> = self.place.layout.all().collect();
         for shard in shards {
             let begun = self.call(shard, library::COPY_BEGIN, std::slice::from_ref(&epoch))?;
             let epoch = u64::try_from(begun).unwrap_or(0);
-            while again && self.call(shard, library::COPY_CLEAR, &[])? == 1 {
+            while self.call(shard, library::COPY_CLEAR, &[])? == 1 {
                 self.touch()?;
             }
             self.shards.insert(shard, Filled { epoch, ..Filled::default() });
@@ -255,14 +267,34 @@ impl write::Shards for RedisTarget {
         let filled = self.shards.entry(shard).or_default();
         filled.newest = filled.newest.max(change);
     }
+
+    fn note_entry(&mut self, key: &PartitionKey, entry: EntryId) -> bool {
+        let before = self.newest_entry.take().filter(|(of, _)| of == key).map(|(_, before)| before);
+        self.newest_entry = Some((key.clone(), entry));
+        entry > before.unwrap_or_default()
+    }
 }
 
 impl Place {
     /// That nothing lies in any shard but what remains of what was.
     fn must_be_empty(&self) -> Result<(), CopyError> {
-        let held = self.held(&[("HLEN", "sessions"), ("HLEN", "retained"), ("HLEN", "delayed")])?;
-        let others = self.held(&UNKNOWN)?;
-        let holds: Vec<String> = held.into_iter().chain(others).collect();
+        let mut holds = self.held(&[
+            ("HLEN", "sessions"),
+            ("HLEN", "retained"),
+            ("HLEN", "delayed"),
+            ("SCARD", "partitions"),
+        ])?;
+        let mut rows = Digest::default();
+        let mut count = |more: Vec<CopyRow>| {
+            more.iter().for_each(|row| rows.add(row));
+            Ok(())
+        };
+        let mut pages = Pages::new(&mut count);
+        read::tables(self, &mut pages)?;
+        pages.finish()?;
+        for (count, name) in [(rows.rows(), Kind::Tables), (read::standing_claims(self)?, Kind::Claims)] {
+            holds.extend((count > 0).then(|| format!("{count} {name}")));
+        }
         if holds.is_empty() {
             return Ok(());
         }
@@ -270,7 +302,7 @@ impl Place {
     }
 
     /// What there is under these names in all shards together, and how much: which command counts it, and its name.
-    pub(super) fn held(&self, names: &[(&str, &str)]) -> Result<Vec<String>, CopyError> {
+    fn held(&self, names: &[(&str, &str)]) -> Result<Vec<String>, CopyError> {
         let mut held = vec![0_u64; names.len()];
         for shard in self.layout.all() {
             let key = |name: &str| self.layout.key(shard, name);

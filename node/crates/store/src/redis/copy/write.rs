@@ -6,9 +6,12 @@ use weir_model::{MessageId, Qos, UnixMillis};
 use crate::copy::{CopyError, CopyRow, QueueCopy, SessionCopy};
 use crate::redis::encode::{further_fields, id_text, json};
 use crate::redis::layout::{Layout, session_id, topic_id};
+use crate::redis::mirror::EntryId;
 use crate::redis::shard::Shard;
 use crate::redis::text;
-use crate::{Delivery, Owner, SessionKind};
+use crate::{Delivery, Owner, PartitionKey, SessionKind};
+
+mod stream;
 
 /// Generations and fences above do not fit into a session's state.
 const FENCE_MAX: u64 = (1 << 48) - 1;
@@ -24,6 +27,8 @@ pub(super) trait Shards {
     fn epoch(&self, shard: Shard) -> u64;
     /// A Position in this shard names this change.
     fn note_change(&mut self, shard: Shard, change: (u64, u64));
+    /// The next record of a partition has this entry. Whether it stands behind the one before.
+    fn note_entry(&mut self, key: &PartitionKey, entry: EntryId) -> bool;
 }
 
 /// What is to be written, and where.
@@ -32,13 +37,15 @@ pub(super) fn row(row: &CopyRow, shards: &mut impl Shards) -> Result<Vec<(Shard,
     Ok(match row {
         CopyRow::Session(copy) => {
             let id = session_id(&copy.key);
-            fits(shards, &id, copy.fence.generation.max(copy.fence.fence), FENCE_MAX)?;
-            fits(shards, &id, copy.tail, NUMBER_MAX)?;
+            let row = format!("the session `{id}`");
+            fits(shards, &row, copy.fence.generation.max(copy.fence.fence), FENCE_MAX)?;
+            fits(shards, &row, copy.tail, NUMBER_MAX)?;
             vec![(layout.of_session(&id), session(&id, copy))]
         }
         CopyRow::Queue { key, rows, .. } => {
             let id = session_id(key);
-            fits(shards, &id, rows.last().map_or(0, |row| row.number), NUMBER_MAX)?;
+            let newest = rows.last().map_or(0, |row| row.number);
+            fits(shards, &format!("the session `{id}`"), newest, NUMBER_MAX)?;
             let rows = Value::Array(rows.iter().map(queued).collect());
             vec![(layout.of_session(&id), list([word("queue"), bytes(&id), rows]))]
         }
@@ -73,6 +80,15 @@ pub(super) fn row(row: &CopyRow, shards: &mut impl Shards) -> Result<Vec<(Shard,
             shards.note_change(shard, (position.ms, position.seq));
             vec![(shard, list([word("retained"), bytes(&id), size.into(), Value::Binary(value)]))]
         }
+        CopyRow::Partition(copy) => stream::partition(copy, shards),
+        CopyRow::Place { key, place } => stream::place(key, place, shards),
+        CopyRow::RecordSeen { key, ids } => stream::record_seen(key, ids, shards),
+        CopyRow::Records { key, records } => stream::records(key, records, shards)?,
+        CopyRow::Kept { key, group, values } => stream::kept((key, group), values, shards),
+        CopyRow::GroupOwed { key, group, entries } => stream::owed((key, group), entries, shards),
+        CopyRow::GroupOutbox { key, group, tail } => stream::outbox((key, group), *tail, shards)?,
+        CopyRow::Table(row) => stream::cell(row, shards)?,
+        CopyRow::Claim(claim) => stream::claim(claim, shards),
     })
 }
 
@@ -99,11 +115,11 @@ fn pack(value: &Value, out: &mut Vec<u8>) -> Result<(), rmpv::encode::Error> {
     }
 }
 
-fn fits(shards: &impl Shards, id: &str, number: u64, max: u64) -> Result<(), CopyError> {
+fn fits(shards: &impl Shards, row: &str, number: u64, max: u64) -> Result<(), CopyError> {
     if number <= max {
         return Ok(());
     }
-    let (store, row) = (shards.store().to_owned(), format!("the session `{id}`"));
+    let (store, row) = (shards.store().to_owned(), row.to_owned());
     Err(CopyError::TooLarge {
         store,
         row,

@@ -42,6 +42,7 @@ pub(super) fn partition_outcome<'s>(
             }
             Ok(Outcome::Appended { mark, first })
         }
+        (PartitionOp::Owe { .. }, ValueRef::Integer(_)) => Ok(Outcome::Owed { entry: number_of(value)? }),
         (PartitionOp::Acquire { .. } | PartitionOp::Seek { .. }, ValueRef::Array(_)) => {
             let mut list = Values::of(value)?;
             if !list.flag()? {
@@ -156,7 +157,9 @@ impl Partition {
     /// The first entry that may stand behind a position; `None` = none yet.
     pub fn behind(&self, position: Position) -> Option<EntryId> {
         let later = self.epochs.iter().find(|(epoch, _)| *epoch > position.epoch).map(|(_, first)| *first);
-        let is_known = self.epochs.iter().any(|(epoch, _)| *epoch == position.epoch);
+        // Epochs before the oldest that is known are taken for it.
+        let is_older = self.epochs.first().is_some_and(|(oldest, _)| position.epoch < *oldest);
+        let is_known = is_older || self.epochs.iter().any(|(epoch, _)| *epoch == position.epoch);
         let own = EntryId { ms: position.ms, seq: position.seq.saturating_add(1) };
         match later {
             Some(later) if is_known => Some(own.min(later)),
@@ -166,50 +169,75 @@ impl Partition {
     }
 }
 
-/// An entry of a partition's stream: the record's number and the fields of the record, names and values in turn.
+/// An entry of a partition's stream by its fields, names and values in turn.
 pub(in crate::redis) fn record(
     partition: &Partition,
     id: EntryId,
     fields: &[Bytes],
 ) -> Result<Record, DecodeError> {
-    let mut message = Message {
-        topic: Topic::new("-").map_err(|_| DecodeError::Topic)?,
-        payload: Bytes::new(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        expires_at: None,
-        properties: None,
-    };
-    let (mut key, mut dense, mut has_topic) = (Bytes::new(), None, false);
-    for pair in fields.chunks_exact(2) {
-        let value = &pair[1];
-        match &pair[0][..] {
-            b"topic" => {
-                message.topic = Topic::new(text_of(value)?).map_err(|_| DecodeError::Topic)?;
-                has_topic = true;
-            }
-            b"payload" => message.payload = value.clone(),
-            b"number" => dense = Some(number(text_of(value)?)?),
-            b"key" => key = value.clone(),
-            b"qos" => message.qos = qos(value)?,
-            b"retain" => message.retain = true,
-            b"expires_at" => message.expires_at = Some(UnixMillis(number(text_of(value)?)?)),
-            b"properties" => message.properties = json(value)?,
-            _ => {}
-        }
-    }
-    if !has_topic {
-        return Err(DecodeError::Missing("topic"));
-    }
-    let mark =
-        Mark { position: partition.position(id), number: dense.ok_or(DecodeError::Missing("number"))? };
+    let Fields { message, key, number, .. } = Fields::of(fields)?;
+    let number = number.ok_or(DecodeError::Missing("number"))?;
+    let mark = Mark { position: partition.position(id), number };
     Ok(Record { mark, key, message: Arc::new(message) })
 }
 
-/// A group's row: `<owner or 0> <fence>\n<progress>`.
+/// An entry of a group's outbox, `<entry>-0`.
+pub(in crate::redis) fn owed(
+    id: EntryId,
+    fields: &[Bytes],
+) -> Result<(u64, MessageId, Arc<Message>), DecodeError> {
+    let Fields { message, id: of, .. } = Fields::of(fields)?;
+    let of = message_id(text_of(&of.ok_or(DecodeError::Missing("id"))?)?)?;
+    Ok((id.ms, of, Arc::new(message)))
+}
+
+/// What the fields of an entry say.
+struct Fields {
+    message: Message,
+    key: Bytes,
+    number: Option<u64>,
+    id: Option<Bytes>,
+}
+
+impl Fields {
+    fn of(fields: &[Bytes]) -> Result<Fields, DecodeError> {
+        let message = Message {
+            topic: Topic::new("-").map_err(|_| DecodeError::Topic)?,
+            payload: Bytes::new(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            expires_at: None,
+            properties: None,
+        };
+        let mut found = Fields { message, key: Bytes::new(), number: None, id: None };
+        let (message, mut has_topic) = (&mut found.message, false);
+        for pair in fields.chunks_exact(2) {
+            let value = &pair[1];
+            match &pair[0][..] {
+                b"topic" => {
+                    message.topic = Topic::new(text_of(value)?).map_err(|_| DecodeError::Topic)?;
+                    has_topic = true;
+                }
+                b"payload" => message.payload = value.clone(),
+                b"number" => found.number = Some(number(text_of(value)?)?),
+                b"key" => found.key = value.clone(),
+                b"id" => found.id = Some(value.clone()),
+                b"qos" => message.qos = qos(value)?,
+                b"retain" => message.retain = true,
+                b"expires_at" => message.expires_at = Some(UnixMillis(number(text_of(value)?)?)),
+                b"properties" => message.properties = json(value)?,
+                _ => {}
+            }
+        }
+        if has_topic { Ok(found) } else { Err(DecodeError::Missing("topic")) }
+    }
+}
+
+/// A group's row: `<owner or 0> <fence>\n<progress>`. What it keeps and owes lies elsewhere.
 pub(in crate::redis) fn group_place(name: &str, row: &[u8]) -> Result<GroupPlace, DecodeError> {
     let (head, progress) = text::line(row)?;
     let (owner, fence) = text_of(head)?.split_once(' ').ok_or(DecodeError::Short)?;
     let owner = Some(number(owner)?).filter(|owner| *owner > 0);
-    Ok(GroupPlace { group: name.into(), owner, fence: number(fence)?, progress: progress_of(progress)? })
+    let (fence, progress) = (number(fence)?, progress_of(progress)?);
+    Ok(GroupPlace { group: name.into(), owner, fence, progress, kept: 0, owed: 0 })
 }

@@ -52,6 +52,25 @@ impl Steps {
             PartitionOp::Acquire { group, start } => self.group_start("Q", group, *start),
             PartitionOp::Commit { group, fence, progress } => self.progress("M", group, *fence, progress),
             PartitionOp::Release { group, fence, progress } => self.progress("R", group, *fence, progress),
+            PartitionOp::Keep { group, fence, key, value } => {
+                let values = self.group("V", 4, group, *fence);
+                values.text(key);
+                match value {
+                    Some(value) => values.text(value),
+                    None => values.no(),
+                }
+            }
+            PartitionOp::Owe { group, fence, id, message } => {
+                let values = self.group("O", 6, group, *fence);
+                values.text(id_text(*id));
+                values.text(message.topic.as_str());
+                values.text(&message.payload);
+                let more = more_fields(None, &[], message);
+                if more.is_empty() { values.no() } else { values.list(&more) }
+            }
+            PartitionOp::Paid { group, fence, through } => {
+                self.group("P", 3, group, *fence).number((*through).min(NUMBER_MAX));
+            }
             PartitionOp::Forget { group } => self.op("F", 1).text(&**group),
             PartitionOp::Seek { group, start } => self.group_start("K", group, *start),
             PartitionOp::Drop => {
@@ -71,7 +90,7 @@ impl Steps {
         values.number(message.size_bytes() as u64);
         values.text(message.topic.as_str());
         values.text(&message.payload);
-        let more = more_fields(append);
+        let more = more_fields(*id, &append.key, message);
         if more.is_empty() { values.no() } else { values.list(&more) }
     }
 
@@ -92,10 +111,15 @@ impl Steps {
     }
 
     fn progress(&mut self, letter: &str, group: &str, fence: u64, progress: &Progress) {
-        let values = self.op(letter, 3);
+        self.group(letter, 3, group, fence).text(progress_text(progress));
+    }
+
+    /// An op of a group that begins with its name and fence.
+    fn group(&mut self, letter: &str, arguments: u64, group: &str, fence: u64) -> &mut Values {
+        let values = self.op(letter, arguments);
         values.text(group);
         values.number(fence);
-        values.text(progress_text(progress));
+        values
     }
 
     pub(super) fn table(&mut self, table: Table, key: &str, op: &TableOp) {
@@ -151,13 +175,17 @@ fn is_plain(append: &Append) -> bool {
 }
 
 /// What a record has beside topic, payload and number: the key first, and only what is not as in most.
-fn more_fields(append: &Append) -> Vec<(&'static str, Vec<u8>)> {
-    let Message { qos, retain, expires_at, properties, .. } = &*append.message;
+pub(in crate::redis) fn more_fields(
+    id: Option<MessageId>,
+    key: &[u8],
+    message: &Message,
+) -> Vec<(&'static str, Vec<u8>)> {
+    let Message { qos, retain, expires_at, properties, .. } = message;
     let mut fields = Vec::new();
-    if !append.key.is_empty() {
-        fields.push(("key", append.key.to_vec()));
+    if !key.is_empty() {
+        fields.push(("key", key.to_vec()));
     }
-    if let Some(id) = append.id {
+    if let Some(id) = id {
         fields.push(("id", id_text(id).into_bytes()));
     }
     if *qos != Qos::AtLeastOnce {
@@ -171,7 +199,7 @@ fn more_fields(append: &Append) -> Vec<(&'static str, Vec<u8>)> {
     }
     if let Some(properties) = properties {
         fields.push(("properties", json(properties)));
-        fields.push(("bytes", append.message.size_bytes().to_string().into_bytes()));
+        fields.push(("bytes", message.size_bytes().to_string().into_bytes()));
     }
     fields
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, RedisError, Value};
 
@@ -15,6 +17,25 @@ use crate::redis::shard::Shard;
 
 /// How long one try to confirm may take; then the batch is asked for again.
 const CONFIRM: Duration = Duration::from_secs(1);
+
+/// What the server has said of a batch.
+pub(super) enum Heard {
+    /// It is through, at the level.
+    Confirmed(Reply),
+    /// It is applied, with these answers, packed; the level is being waited for.
+    Applied { answers: Vec<u8>, confirming: BoxFuture<'static, Result<Heard, Failure>> },
+}
+
+/// What has to be confirmed beside the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Confirming {
+    /// The level of the store, before anything is heard.
+    All,
+    /// The same, but some want to hear before.
+    Rest,
+    /// Nothing: all have asked for less.
+    Nothing,
+}
 
 /// What a batch was answered.
 pub(super) struct Reply {
@@ -65,10 +86,23 @@ pub(super) async fn call(
     command: Cmd,
     prefix: Arc<str>,
     shard: Shard,
-) -> Result<Reply, Failure> {
-    let Some(wait) = connection.wait()? else {
-        let answer = connection.req_packed_command(&command).await?;
-        return Ok(reply(answer.extract_error()?)?);
+    confirming: Confirming,
+) -> Result<Heard, Failure> {
+    let wait = match connection.wait()? {
+        Some(wait) if confirming == Confirming::All => wait,
+        wait => {
+            let answer = connection.req_packed_command(&command).await?;
+            let reply = reply(answer.extract_error()?)?;
+            if wait.is_none() || confirming == Confirming::Nothing {
+                return Ok(Heard::Confirmed(reply));
+            }
+            let answers = reply.answers.clone();
+            let confirm = async move {
+                connection.confirm(&prefix, shard, CONFIRM).await?;
+                Ok(Heard::Confirmed(reply))
+            };
+            return Ok(Heard::Applied { answers, confirming: confirm.boxed() });
+        }
     };
     let mut pipeline = redis::pipe();
     pipeline.add_command(command).add_command(wait.command());
@@ -79,7 +113,7 @@ pub(super) async fn call(
     if reply.repeated || !wait.enough(&confirmed) {
         connection.confirm(&prefix, shard, CONFIRM).await?;
     }
-    Ok(reply)
+    Ok(Heard::Confirmed(reply))
 }
 
 /// `{ answers, row of the shard, whether it is a repeat }`.

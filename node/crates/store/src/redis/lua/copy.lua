@@ -79,6 +79,83 @@ function COPY.retained(row)
   count('retained_bytes', row[3])
 end
 
+-- { kind, partition id, names and values of its row }
+function COPY.partition(row)
+  call('SADD', key(':partitions'), row[2])
+  call('HSET', key(':partition:') .. row[2], unpack(row[3]))
+end
+
+-- { kind, partition id, { group, its row, ... } }
+function COPY.places(row)
+  put('HSET', key(':groups:') .. row[2], row[3])
+end
+
+-- { kind, partition id, { id, mark, ... }, { id, ... } }
+function COPY.record_seen(row)
+  put('HSET', key(':ids:') .. row[2], row[3])
+  put('RPUSH', key(':ids_order:') .. row[2], row[4])
+end
+
+-- { kind, partition id, { { entry, epoch, bytes, key or '', names and values }, ... } }: what the partition's row says of
+-- its tail is so already.
+function COPY.records(row)
+  local p, keys, bytes = load_partition(row[2]), {}, 0
+  for _, record in ipairs(row[3]) do
+    call('XADD', p.stream, record[1], unpack(record[5]))
+    local last = p.epochs[#p.epochs]
+    if not last or last[1] ~= record[2] then
+      local ms, seq = parse_entry(record[1])
+      p.epochs[#p.epochs + 1] = { record[2], ms, seq }
+    end
+    if p.is_compacted and record[4] ~= '' then keys[#keys + 1], keys[#keys + 2] = record[4], record[1] end
+    bytes = bytes + record[3]
+  end
+  if #keys > 0 then put('HSET', key(':keys:') .. p.id, keys) end
+  p.records, p.bytes = p.records + #row[3], p.bytes + bytes
+  save_partition(p)
+  count('appended', #row[3])
+  count('stream_records', #row[3])
+  count('stream_bytes', bytes)
+end
+
+-- What a group keeps or owes is noted; its numbers go on without a jump.
+local function note_effects(name, tail)
+  call(tail and 'HSET' or 'HSETNX', key(':effects'), name, text(tail or 0) .. ' ' .. text(shard.epoch))
+end
+
+-- { kind, `<partition id>:<group>`, { key, value, ... }, { 0, key, ... } }
+function COPY.kept(row)
+  put('HSET', key(':kept:') .. row[2], row[3])
+  put('ZADD', key(':kept_keys:') .. row[2], row[4])
+  note_effects(row[2])
+end
+
+-- { kind, `<partition id>:<group>`, { { entry, names and values }, ... }, { entry, id, ... } }
+function COPY.group_owed(row)
+  for _, entry in ipairs(row[3]) do
+    call('XADD', key(':owed:') .. row[2], entry[1], unpack(entry[2]))
+  end
+  put('ZADD', key(':owed_ids:') .. row[2], row[4])
+  note_effects(row[2])
+end
+
+-- { kind, `<partition id>:<group>`, newest entry }
+function COPY.group_outbox(row)
+  note_effects(row[2], row[3])
+end
+
+-- { kind, row id, value }
+function COPY.cell(row)
+  call('HSET', key(':tables'), row[2], row[3])
+end
+
+-- { kind, name, value, until }
+function COPY.claim(row)
+  call('HSET', key(':idempotency'), row[2], row[3])
+  call('ZADD', key(':idempotency_until'), row[4], row[2])
+  count('idempotency_keys', 1)
+end
+
 local function enter_copy(keys, token)
   enter(keys)
   read_clock()
@@ -107,9 +184,32 @@ local function remove(s)
   call('HDEL', key(':sessions'), s.sid)
 end
 
--- Arguments: token. Removes some of what an unfinished copy has left. Answers whether there may be more.
+-- Removes some of what groups keep and owe. Answers whether there was any.
+local function remove_effects()
+  local names = call('HRANDFIELD', key(':effects'), 100)
+  for _, name in ipairs(names) do
+    call('UNLINK', key(':kept:') .. name, key(':kept_keys:') .. name, key(':owed:') .. name, key(':owed_ids:') .. name)
+    call('HDEL', key(':effects'), name)
+  end
+  return #names > 0
+end
+
+-- Removes some partitions. Answers whether there were any.
+local function remove_partitions()
+  local ids = call('SRANDMEMBER', key(':partitions'), 100)
+  for _, id in ipairs(ids) do
+    call('UNLINK', key(':stream:') .. id, key(':partition:') .. id, key(':groups:') .. id, key(':keys:') .. id,
+      key(':ids:') .. id, key(':ids_order:') .. id)
+    call('SREM', key(':partitions'), id)
+  end
+  return #ids > 0
+end
+
+-- Arguments: token. Removes some of what an unfinished copy, or a store that held nothing that counts, has left. Answers
+-- whether there may be more.
 local function clear_copy(keys, a)
   if not enter_copy(keys, a[1]) then return superseded() end
+  if remove_effects() or remove_partitions() then return 1 end
   local cursor, found = '0', 0
   repeat
     local page = call('HSCAN', key(':sessions'), cursor, 'COUNT', 200)
@@ -123,9 +223,10 @@ local function clear_copy(keys, a)
   until found > 0 or cursor == '0'
   if found > 0 then return 1 end
   call('UNLINK', key(':retained'), key(':delayed'), key(':delay_seen'), key(':timers'), key(':claims'), key(':left'),
-    key(':idle'))
+    key(':idle'), key(':tables'), key(':idempotency'), key(':idempotency_until'))
   for _, name in ipairs({ 'queued_messages', 'queued_bytes', 'delayed_messages', 'delayed_bytes', 'retained_messages',
-    'retained_bytes', 'added', 'acknowledged', 'dropped', 'ended', 'not_taken' }) do
+    'retained_bytes', 'added', 'acknowledged', 'dropped', 'ended', 'not_taken', 'stream_records', 'stream_bytes',
+    'appended', 'trimmed', 'compacted', 'stream_ended', 'idempotency_keys', 'idempotency_keys_dropped' }) do
     shard[name] = 0
   end
   shard_changed = true

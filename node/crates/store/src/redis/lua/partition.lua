@@ -7,7 +7,8 @@ local PARTITION = {
 }
 
 local NOTHING = '0:0-0/0'
-local EPOCHS_MAX = 8        -- of a partition: older ones are taken for the oldest that is known
+local EPOCHS_MAX = 8        -- of a partition, beside those of which there are records
+local EPOCHS_EVER = 256     -- with them: older ones are taken for the oldest that is known
 local LET_GO_MAX = 2000     -- records that one call lets go: the rest goes with the next ones
 local AT_ONCE_MAX = 10000   -- the same, when somebody asks for it
 local PIECE = 100           -- records that are looked at together
@@ -86,6 +87,16 @@ local function epoch_of(p, ms, seq)
   return p.epochs[1] and p.epochs[1][1] or p.epoch
 end
 
+-- Forgets the oldest epochs, first of all those of which every record was let go.
+local function forget_epochs(p)
+  local _, ms, seq = parse_mark(p.trimmed)
+  while #p.epochs > EPOCHS_MAX do
+    local e = p.epochs[2]
+    if is_before(ms, seq + 1, e[2], e[3]) and #p.epochs <= EPOCHS_EVER then return end
+    table.remove(p.epochs, 1)
+  end
+end
+
 -- The first entry that may stand behind a position, at most the one behind the tail.
 local function behind(p, epoch, ms, seq)
   local next_ms, next_seq, known = p.ms, p.seq + 1, nil
@@ -97,7 +108,8 @@ local function behind(p, epoch, ms, seq)
     end
     known = e[1]
   end
-  if known == epoch and is_before(ms, seq + 1, next_ms, next_seq) then return ms, seq + 1 end
+  local is_older = p.epochs[1] and epoch < p.epochs[1][1]
+  if (known == epoch or is_older) and is_before(ms, seq + 1, next_ms, next_seq) then return ms, seq + 1 end
   return next_ms, next_seq
 end
 

@@ -42,7 +42,7 @@ local function append_first(p, ...)
   if p.epoch ~= shard.epoch then
     p.epoch = shard.epoch
     p.epochs[#p.epochs + 1] = { p.epoch, ms, seq }
-    if #p.epochs > EPOCHS_MAX then table.remove(p.epochs, 1) end
+    forget_epochs(p)
   end
 end
 
@@ -157,6 +157,7 @@ function PARTITION_APPLY.D(p)
   count('stream_records', p.appended - there)
   count('stream_bytes', (p.appended_bytes or 0) - p.bytes)
   count('appended', p.appended)
+  EFFECTS.drop(p)
   call('UNLINK', p.stream, p.row, key(':groups:') .. p.id, key(':keys:') .. p.id, key(':ids:') .. p.id,
     key(':ids_order:') .. p.id)
   call('SREM', key(':partitions'), p.id)
@@ -252,9 +253,13 @@ end
 
 -- Arguments: group, fence, progress.
 function PARTITION_CHECK.M(p, a, i)
-  local group = p.is_made and load_group(p, a[i])
-  if not group or group.owner == '0' or group.fence ~= a[i + 1] then return FENCED end
-  if p.is_going or p.moved[a[i]] or (not replayed and group.fence <= shard.floor) then return FENCED end
+  local name, fence = a[i], a[i + 1]
+  if p.is_going or p.moved[name] then return FENCED end
+  if p.held[name] == fence then return nil end
+  local group = p.is_made and load_group(p, name)
+  if not group or group.owner == '0' or group.fence ~= fence then return FENCED end
+  if not replayed and fence <= shard.floor then return FENCED end
+  p.held[name] = fence
 end
 
 function PARTITION_CHECK.R(p, a, i)
@@ -273,9 +278,31 @@ function PARTITION_APPLY.R(p, a, i)
   return DONE
 end
 
+-- Arguments: group, fence, key, value or false.
+function PARTITION_CHECK.V(p, a, i)
+  local value = a[i + 3]
+  if value and not may_grow then return STORE_FULL end
+  local refusal = PARTITION_CHECK.M(p, a, i)
+  if refusal then return refusal end
+  if #a[i + 2] > EFFECTS.KEY_BYTES_MAX or (value and #value > EFFECTS.VALUE_BYTES_MAX) then return TOO_LARGE end
+end
+
+-- Arguments: group, fence, id, and what EFFECTS.owe takes.
+function PARTITION_CHECK.O(p, a, i)
+  if not may_grow then return STORE_FULL end
+  local asked = p.asked[a[i]] or {}
+  asked[#asked + 1] = a[i + 2]
+  p.asked[a[i]] = asked
+  return PARTITION_CHECK.M(p, a, i)
+end
+PARTITION_CHECK.P = PARTITION_CHECK.M
+PARTITION_APPLY.V, PARTITION_APPLY.O, PARTITION_APPLY.P = EFFECTS.keep, EFFECTS.owe, EFFECTS.paid
+
 -- Arguments: group.
 function PARTITION_APPLY.F(p, a, i)
-  if p.is_made then call('HDEL', key(':groups:') .. p.id, a[i]) end
+  if not p.is_made then return DONE end
+  call('HDEL', key(':groups:') .. p.id, a[i])
+  EFFECTS.forget(p, a[i])
   return DONE
 end
 
@@ -332,6 +359,7 @@ local function settle_partition(p)
     let_go(p, LET_GO_MAX)
   end
   if p.is_made and p.is_dirty then save_partition(p) end
+  EFFECTS.save(p)
   if p.told == 'dropped' then
     tell('kind', 'dropped', 'partition', p.id)
   elseif p.told then
@@ -342,7 +370,7 @@ end
 -- One step of a partition: its place in the list, number of ops, and each op as letter, number of arguments, arguments.
 local function partition_step(p, a, i, answers)
   local n, ops, at, refusal = #answers, a[i + 1], i + 2, nil
-  p.moved, p.is_going = {}, false
+  p.moved, p.held, p.asked, p.is_going = {}, {}, {}, false
   for _ = 1, ops do
     local check = PARTITION_CHECK[a[at]]
     refusal = refusal or (check and check(p, a, at + 2))

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use metrics::counter;
 use redis::{Cmd, FromRedisValue as _, RedisError, Value};
 
+use super::effects::count;
 use super::{garbled, unconfirmed};
 use crate::redis::decode::{self, Partition};
 use crate::redis::layout::{Layout, partition_id};
@@ -18,10 +19,10 @@ const FIRST_ROWS: usize = 64;
 const ROWS_MAX: usize = 4096;
 
 /// One question's answer: all of it of the same moment.
-struct Piece {
-    partition: Partition,
+pub(in crate::redis) struct Entries {
+    pub partition: Partition,
     /// With an id as the stream has it.
-    entries: Vec<(EntryId, Vec<Bytes>)>,
+    pub entries: Vec<(EntryId, Vec<Bytes>)>,
 }
 
 /// What to ask beside where the partition stands.
@@ -99,6 +100,17 @@ fn readable(partition: &Partition, id: EntryId, fields: &[Bytes]) -> Option<Reco
     }
 }
 
+/// So many entries from an id on, as they are; `None` = there is no such partition.
+pub(in crate::redis) async fn piece_from(
+    connection: &mut Connection,
+    layout: &Layout,
+    key: &PartitionKey,
+    first: EntryId,
+    count: usize,
+) -> Result<Option<Entries>, RedisError> {
+    piece(connection, layout, key, From::Id(first), count).await
+}
+
 /// `None` = there is no such partition.
 async fn piece(
     connection: &mut Connection,
@@ -106,7 +118,7 @@ async fn piece(
     key: &PartitionKey,
     from: From,
     count: usize,
-) -> Result<Option<Piece>, RedisError> {
+) -> Result<Option<Entries>, RedisError> {
     let names = Names::of(layout, key);
     let from = match from {
         From::Id(id) => Some(id),
@@ -127,7 +139,7 @@ async fn piece(
     let mut answers = at_one_moment(connection, question).await?;
     let Some(partition) = stands(&mut answers)? else { return Ok(None) };
     let entries = answers.next().map_or(Ok(Vec::new()), entries)?;
-    Ok(Some(Piece { partition, entries }))
+    Ok(Some(Entries { partition, entries }))
 }
 
 /// A partition with its groups; `None` = there is none.
@@ -146,6 +158,7 @@ pub(in crate::redis) async fn partition(
     let place = |(name, row): &(String, Vec<u8>)| decode::group_place(name, row).map_err(garbled);
     let mut groups = rows.iter().map(place).collect::<Result<Vec<GroupPlace>, _>>()?;
     groups.sort_by(|one, other| one.group.cmp(&other.group));
+    count(connection, layout, key, &mut groups).await?;
     Ok(Some(PartitionInfo { ends: found.ends, retention: found.retention, groups }))
 }
 
@@ -233,7 +246,7 @@ fn correct(partition: &mut Partition, there: u64, first: Option<&(EntryId, Vec<B
 }
 
 /// Entries as `XRANGE` answers them.
-fn entries(answer: Value) -> Result<Vec<(EntryId, Vec<Bytes>)>, RedisError> {
+pub(super) fn entries(answer: Value) -> Result<Vec<(EntryId, Vec<Bytes>)>, RedisError> {
     let bad = || RedisError::from((redis::ErrorKind::UnexpectedReturnType, "no entry of a stream"));
     let Value::Array(rows) = answer else { return Ok(Vec::new()) };
     let entry = |row: Value| {

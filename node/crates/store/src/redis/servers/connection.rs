@@ -9,7 +9,8 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, Value};
 
 use super::primary::Primary;
-use crate::redis::level::{Unconfirmed, Wait};
+use crate::Level;
+use crate::redis::level::{Confirm, Unconfirmed, Unproved, Wait};
 use crate::redis::shard::Shard;
 
 /// Writes something into a shard, also when Redis is out of memory: replication is in order, so a replica that has
@@ -51,7 +52,7 @@ impl Connection {
         loop {
             let Some(wait) = self.wait()? else { return Ok(()) };
             let mut marked = redis::pipe();
-            marked.cmd("EVAL").arg(MARK).arg(1).arg(shard.key(prefix, "mark")).ignore();
+            marked.add_command(Connection::mark(prefix, shard)).ignore();
             marked.add_command(wait.command());
             let answers: Vec<Value> =
                 marked.query_async(self).await.map_err(|error| Unconfirmed { cause: error.to_string() })?;
@@ -62,6 +63,16 @@ impl Connection {
                 return Err(Unconfirmed { cause: format!("too few replicas in {within:?}") });
             }
         }
+    }
+
+    /// Sets the mark of a shard: who has it has everything that the primary was given before.
+    pub(in crate::redis) fn mark(prefix: &str, shard: Shard) -> Cmd {
+        redis::cmd("EVAL").arg(MARK).arg(1).arg(shard.key(prefix, "mark")).clone()
+    }
+
+    /// How its primary confirms another level than that of all, if it proves it now.
+    pub(in crate::redis) fn proves(&self, level: Level) -> Result<Confirm, Unproved> {
+        self.primary.proves(level)
     }
 
     /// The same connection with another response timeout.

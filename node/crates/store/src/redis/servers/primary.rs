@@ -69,6 +69,11 @@ impl Primary {
         self.seen.read().facts.clone()
     }
 
+    /// How an answer becomes an acknowledgement of another level than that of all.
+    pub fn proves(&self, level: Level) -> Result<Confirm, Unproved> {
+        self.seen.read().facts.proves(level)
+    }
+
     /// How an answer becomes an acknowledgement.
     pub fn confirm(&self) -> Result<Confirm, Unproved> {
         self.seen.read().confirm.clone()

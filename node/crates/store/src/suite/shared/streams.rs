@@ -67,6 +67,28 @@ pub fn a_lost_node_s_group_goes_on_where_it_was(join: Join) {
 }
 
 /// For any claim.
+pub fn a_lost_node_s_outbox_and_values_are_the_next_owner_s(join: Join) {
+    let (a, b) = (joined(join, node("a", 1)), joined(join, node("b", 2)));
+    let held = Held::of(&*a, "s", "g");
+    held.done(&*a, [held.commit(1), held.keep("a", "1"), held.owe(1), held.owe(2)]);
+    held.done(&*a, [held.paid(1)]);
+    assert_eq!(held.value(&*b, "a").as_deref(), Some("1"), "anybody may read it");
+    wait(a.leave());
+    until("the lease is over for all", || match take(&*b, &held.key) {
+        Ok(Outcome::Acquired { .. }) => Some(()),
+        Ok(Outcome::Held { .. }) => None,
+        other => panic!("neither: {other:?}"),
+    });
+    let next = Held::again(&*b, held.key.clone(), "g");
+    assert_eq!((next.owed(&*b, 0, 10), next.counts(&*b)), (vec![(2, 2)], (1, 1)));
+    for op in [held.keep("a", "late"), held.owe(9), held.paid(9)] {
+        assert!(held.ask(&*a, [op]).is_err(), "the owner before is fenced out");
+    }
+    next.done(&*b, [next.keep("a", "2"), next.owe(3), next.paid(2)]);
+    assert_eq!((next.value(&*b, "a").as_deref(), next.owed(&*b, 0, 10)), (Some("2"), vec![(3, 3)]));
+}
+
+/// For any claim.
 pub fn what_one_node_appends_the_others_hear_of_and_read(join: Join) {
     let (a, b) = (joined(join, node("a", 1)), join(node("b", 2)));
     let (heard, _) = restore(&*b);

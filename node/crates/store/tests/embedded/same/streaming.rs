@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use weir_model::{MessageId, Topic, UnixMillis};
-use weir_store::suite::{ask, ask_stream, ask_table, info, message, partition, restore};
+use weir_store::suite::{Held, ask, ask_stream, ask_table, info, message, partition, restore};
 use weir_store::{
     Append, Expect, Mark, Outcome, Page, PartitionKey, PartitionOp, Progress, Refusal, Retention, Start,
     Step, Store, TableOp, TopicOp,
@@ -59,6 +59,15 @@ pub enum Act {
         part: usize,
         group: usize,
     },
+    /// What a handler commits beside its progress.
+    Effects {
+        part: usize,
+        group: usize,
+        keeps: Vec<(usize, bool)>,
+        owes: Vec<u64>,
+        paid: u64,
+        old: bool,
+    },
     Put {
         key: usize,
         expect: usize,
@@ -99,6 +108,14 @@ pub fn act() -> impl Strategy<Value = Act> {
         3 => (part(), group(), 0..4usize).prop_map(|(part, group, start)| Act::Acquire { part, group, start }),
         4 => (part(), group(), 0..40u64, prop::bool::weighted(0.2), prop::bool::weighted(0.3))
             .prop_map(|(part, group, low, old, release)| Act::Commit { part, group, low, old, release }),
+        5 => (
+            (part(), group(), prop::bool::weighted(0.1), prop_oneof![Just(0), 0..12u64]),
+            prop::collection::vec((0..4usize, any::<bool>()), 0..4),
+            prop::collection::vec(0..9u64, 0..4),
+        )
+            .prop_map(|((part, group, old, paid), keeps, owes)| {
+                Act::Effects { part, group, keeps, owes, paid, old }
+            }),
         1 => (part(), group(), 0..4usize).prop_map(|(part, group, start)| Act::Seek { part, group, start }),
         1 => (part(), group()).prop_map(|(part, group)| Act::Forget { part, group }),
         2 => (0..2usize, 0..3usize).prop_map(|(key, expect)| Act::Put { key, expect }),
@@ -165,11 +182,11 @@ impl Side {
                 self.marks[*part].clear();
                 self.ask(store, *part, PartitionOp::Drop)
             }
-            _ => self.act_of_group(store, act),
+            _ => self.act_of_group(store, act, turn),
         }
     }
 
-    fn act_of_group(&mut self, store: &dyn Store, act: &Act) -> String {
+    fn act_of_group(&mut self, store: &dyn Store, act: &Act, turn: usize) -> String {
         match act {
             Act::Acquire { part, group: of, start } => {
                 let start = self.start(*part, *start);
@@ -193,6 +210,16 @@ impl Side {
                         false => PartitionOp::Commit { group, fence, progress },
                     },
                 )
+            }
+            Act::Effects { part, group: of, keeps, owes, paid, old } => {
+                let fence = self.fences[*part][*of] - u64::from(*old && self.fences[*part][*of] > 0);
+                let held = Held { key: key(*part), group: group(*of), fence };
+                let keeps = keeps.iter().map(|(name, is_kept)| match is_kept {
+                    true => held.keep(&format!("k{name}"), &format!("v{turn}")),
+                    false => held.forget(&format!("k{name}")),
+                });
+                let owes = owes.iter().map(|number| held.owe(*number));
+                format!("{:?}", held.ask(store, keeps.chain(owes).chain([held.paid(*paid)])))
             }
             Act::Seek { part, group: of, start } => {
                 let start = self.start(*part, *start);
@@ -305,6 +332,10 @@ pub fn look(store: &dyn Store) -> String {
         );
         for place in &found.groups {
             seen += &format!("{} {} {}\n", place.group, place.owner.is_some(), numbers(&place.progress));
+            let held = Held { key: key(part), group: place.group.clone(), fence: place.fence };
+            let (values, owed) = (held.values(store), held.owed(store, 0, 100));
+            assert_eq!((place.kept, place.owed), (values.len() as u64, owed.len() as u64));
+            seen += &format!("{values:?} {owed:?}\n");
         }
         let mut start = Start::Earliest;
         let page = Page { rows_max: 20, bytes_max: 300 };

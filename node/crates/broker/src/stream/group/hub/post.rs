@@ -3,12 +3,14 @@
 use weir_store::PartitionKey;
 
 use super::COMMIT_CHANGES;
+use super::debts::Debts;
 use crate::stream::group::place::Place;
 
 pub(in super::super) struct Post {
     pub key: PartitionKey,
     pub fence: u64,
     pub place: Place,
+    pub debts: Debts,
     pub is_reading: bool,
     /// Not to be read before.
     pub read_at: u64,
@@ -37,6 +39,7 @@ impl Post {
             key,
             fence,
             place,
+            debts: Debts::default(),
             is_reading: false,
             read_at: 0,
             is_writing: false,
@@ -55,7 +58,7 @@ impl Post {
     /// Something may have changed. Whether it is so much that it should be stored at once.
     pub fn touched(&mut self, now: u64) -> bool {
         let unstored = self.place.changes().saturating_sub(self.stored);
-        if unstored > 0 {
+        if unstored > 0 || self.debts.wants_telling() {
             self.dirty_since.get_or_insert(now);
         }
         unstored >= COMMIT_CHANGES && !self.is_writing
@@ -64,7 +67,8 @@ impl Post {
     /// Whether its progress wants storing now.
     pub fn wants_storing(&self, now: u64, commit_ms: u64) -> bool {
         let unstored = self.place.changes().saturating_sub(self.stored);
-        let Some(since) = self.dirty_since.filter(|_| unstored > 0 && !self.is_writing) else { return false };
+        let wants = (unstored > 0 || self.debts.wants_telling()) && !self.is_writing;
+        let Some(since) = self.dirty_since.filter(|_| wants) else { return false };
         now >= since && (self.is_awaited || unstored >= COMMIT_CHANGES || now - since >= commit_ms)
     }
 

@@ -28,34 +28,37 @@ impl State {
     pub(super) fn writes(&mut self, group: &Arc<str>, commit_ms: u64, now: u64) -> (Vec<Step>, Vec<Write>) {
         let (mut steps, mut writes) = (Vec::new(), Vec::new());
         for (partition, post) in &mut self.posts {
-            let is_release = post.wants_release();
+            let is_release = post.wants_release(self.row.definition.is_handler);
             if !is_release && !post.wants_storing(now, commit_ms) {
                 continue;
             }
             let (fence, changes) = (post.fence, post.place.changes());
             let progress = post.place.progress(now, clock::unix());
-            let group = group.clone();
             let op = match is_release {
-                true => PartitionOp::Release { group, fence, progress },
-                false => PartitionOp::Commit { group, fence, progress },
+                true => PartitionOp::Release { group: group.clone(), fence, progress },
+                false => PartitionOp::Commit { group: group.clone(), fence, progress },
             };
+            let mut ops = smallvec![op];
+            post.debts.store(&group, fence, &mut ops);
             post.is_writing = true;
             post.is_awaited = false;
-            steps.push(Step::Partition { key: post.key.clone(), ops: smallvec![op] });
+            steps.push(Step::Partition { key: post.key.clone(), ops });
             writes.push(Write { partition: *partition, fence, changes, is_release });
         }
         (steps, writes)
     }
 
-    fn written(&mut self, write: &Write, result: Result<(), Refusal>, now: u64) -> Option<Refusal> {
+    fn written(&mut self, write: &Write, result: Result<&[Outcome], Refusal>, now: u64) -> Option<Refusal> {
         let partition = write.partition;
         let post = self.posts.get_mut(&partition).filter(|post| post.fence == write.fence)?;
         post.is_writing = false;
         match result {
-            Ok(()) => {
+            Ok(outcomes) => {
                 post.stored = write.changes;
+                post.debts.stored(outcomes.get(1..).unwrap_or_default());
                 post.trouble_since = None;
                 post.dirty_since = (post.place.changes() > post.stored).then_some(now);
+                post.touched(now);
                 if write.is_release {
                     self.past.insert(partition, (write.fence, write.changes));
                     self.drop_post(partition, now);
@@ -65,7 +68,10 @@ impl State {
             Err(refusal) => {
                 post.failed(now);
                 post.dirty_since = post.dirty_since.map(|_| now + AGAIN_MS);
-                if refusal == Refusal::Fenced {
+                // Whether its effects are stored is not known: only who takes the place anew finds out.
+                let is_open = refusal == Refusal::Unknown && post.debts.is_storing();
+                post.debts.not_stored();
+                if refusal == Refusal::Fenced || is_open {
                     self.drop_post(partition, now);
                 }
                 Some(refusal)
@@ -85,8 +91,9 @@ impl State {
 
 impl Post {
     /// Whether it is to be given back now.
-    fn wants_release(&self) -> bool {
-        self.leaving.is_some() && !self.is_writing && !self.is_burying && self.place.out() == 0
+    fn wants_release(&self, has_debts: bool) -> bool {
+        let is_settled = !has_debts || self.debts.is_settled() || self.debts.is_late;
+        self.leaving.is_some() && !self.is_writing && !self.is_burying && self.place.out() == 0 && is_settled
     }
 }
 
@@ -107,7 +114,9 @@ impl Hub {
                     hub.refused(write.partition, refusal);
                 }
             }
+            let payments = state.payments(now);
             drop(state);
+            hub.pay(&broker, payments);
             hub.moved.notify_waiters();
             hub.ring();
         });
@@ -146,6 +155,7 @@ impl Hub {
             let reads = state.reads(now);
             drop(state);
             hub.read(&broker, reads);
+            hub.ring();
         });
     }
 
@@ -201,9 +211,9 @@ impl Hub {
 }
 
 /// What became of one step.
-fn result(answer: &Answer, place: usize) -> Result<(), Refusal> {
+fn result(answer: &Answer, place: usize) -> Result<&[Outcome], Refusal> {
     match answer.get(place) {
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(outcomes)) => Ok(outcomes),
         Some(Err(refusal)) => Err(*refusal),
         None => Err(Refusal::Unknown),
     }

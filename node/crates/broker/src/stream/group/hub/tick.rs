@@ -32,8 +32,9 @@ impl Hub {
         let dead_letter = state.row.definition.dead_letter.clone();
         let (steps, writes) = state.writes(&self.key.group, config.group_commit_ms, now);
         state.wake_members();
-        let reads = state.reads(now);
+        let (reads, payments) = (state.reads(now), state.payments(now));
         drop(state);
+        self.pay(broker, payments);
         Counts::add(&self.counts.reacquired, "reacquired", anew);
         Counts::add(&self.counts.dropped, "dropped", dropped);
         Counts::add(&self.counts.stalled, "stalled", stalled);
@@ -78,6 +79,7 @@ impl State {
             post.place.tick(now, &mut taken);
             if post.leaving.is_some_and(|since| now.saturating_sub(since) >= release_wait_ms) {
                 post.place.recall(now, |_| true, &mut taken);
+                post.debts.is_late = true;
             }
             post.touched(now);
             all.extend(taken.into_iter().map(|taken| (*partition, taken)));

@@ -33,6 +33,7 @@ fn rules() -> Rules {
         ack_pending_max: 1000,
         backoff_ms: Arc::from([]),
         has_dead_letters: true,
+        one_at_a_time: false,
     }
 }
 

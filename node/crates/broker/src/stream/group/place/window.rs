@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub deliveries: u32,
     /// A delivery of it is over without success.
     pub failed: bool,
+    /// What a member said of that.
+    pub reason: Option<Arc<str>>,
     pub state: State,
 }
 
@@ -63,13 +65,15 @@ impl Entry {
         let Record { mark, key, message } = record;
         let bytes = u32::try_from(message.size_bytes() + key.len()).unwrap_or(u32::MAX);
         let state = State::New { retry_at: 0 };
-        Entry { mark, key, message: Some(message), hash, bytes, deliveries: 0, failed: false, state }
+        let message = Some(message);
+        Entry { mark, key, message, hash, bytes, deliveries: 0, failed: false, reason: None, state }
     }
 
     /// Stands for records that are finished or gone.
     pub fn done(mark: Mark) -> Entry {
         let (key, state) = (Bytes::new(), State::Done);
-        Entry { mark, key, message: None, hash: 0, bytes: 0, deliveries: 0, failed: false, state }
+        let (message, reason) = (None, None);
+        Entry { mark, key, message, hash: 0, bytes: 0, deliveries: 0, failed: false, reason, state }
     }
 }
 
@@ -171,6 +175,7 @@ impl Window {
         self.bytes -= u64::from(entry.bytes);
         entry.state = State::Done;
         entry.message = None;
+        entry.reason = None;
         entry.key = Bytes::new();
         self.done_in_row += 1;
         if place == 0 {

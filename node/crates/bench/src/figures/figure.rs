@@ -7,7 +7,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     MessagesPerSecond,
-    /// CPU time of all nodes for each message.
+    /// CPU time of all nodes, or of the server, for each message.
     MicrosecondsPerMessage,
     Seconds,
     Bytes,
@@ -26,15 +26,15 @@ pub enum Reach {
 
 /// A number that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Figure {
-    pub(super) name: &'static str,
-    pub(super) unit: Unit,
-    pub(super) value: f64,
-    pub(super) reach: Option<Reach>,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) value: f64,
+    pub(crate) reach: Option<Reach>,
 }
 
 impl Reach {
-    pub(super) fn is_met(self, value: f64) -> bool {
+    pub(crate) fn is_met(self, value: f64) -> bool {
         match self {
             Reach::AtMost(most) => value <= most,
             Reach::AtLeast(least) => value >= least,
@@ -43,20 +43,20 @@ impl Reach {
 }
 
 impl Figure {
-    pub(super) fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
+    pub(crate) fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
         Figure { name, unit, value, reach: None }
     }
 
     /// `value` as a multiple of `base`, which is zero only when nothing was measured.
-    pub(super) fn ratio(name: &'static str, value: f64, base: f64) -> Figure {
+    pub(crate) fn ratio(name: &'static str, value: f64, base: f64) -> Figure {
         Figure::new(name, Unit::Times, if base > 0.0 { value / base } else { 0.0 })
     }
 
-    pub(super) fn at_most(self, most: f64) -> Figure {
+    pub(crate) fn at_most(self, most: f64) -> Figure {
         Figure { reach: Some(Reach::AtMost(most)), ..self }
     }
 
-    pub(super) fn at_least(self, least: f64) -> Figure {
+    pub(crate) fn at_least(self, least: f64) -> Figure {
         Figure { reach: Some(Reach::AtLeast(least)), ..self }
     }
 }

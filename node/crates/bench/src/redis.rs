@@ -20,13 +20,13 @@ const START_MAX: Duration = Duration::from_secs(20);
 const PIPELINE: &str = "128";
 
 /// A redis-server with an append-only file, synced every second. Killed when dropped.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     address: SocketAddr,
     _server: Program,
 }
 
 impl Redis {
-    pub(super) fn start() -> Result<Redis, Error> {
+    pub(crate) fn start() -> Result<Redis, Error> {
         let program = installed(SERVER)?;
         let directory = Arc::new(Directory::new()?);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, local::free_port()?));
@@ -47,12 +47,12 @@ impl Redis {
         Ok(Redis { address, _server: server })
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
     /// Entries a second that redis-benchmark appends to one stream, `size` bytes in one field each.
-    pub(super) fn xadd_rate(&self, size: usize, entries: u32) -> Result<f64, Error> {
+    pub(crate) fn xadd_rate(&self, size: usize, entries: u32) -> Result<f64, Error> {
         let mut command = Command::new(installed(BENCHMARK)?);
         command.args(["-h", "127.0.0.1", "-p", &self.address.port().to_string(), "-P", PIPELINE]);
         command.args(["-n", &entries.to_string(), "--csv", "XADD", "bench", "*", "payload"]);
@@ -61,10 +61,28 @@ impl Redis {
         requests_per_second(&told).ok_or(Error::NoFigure { program: BENCHMARK, field: "requests a second" })
     }
 
+    /// Entries a second of a stream that redis-benchmark reads as one consumer of a group made for it, `count` at once.
+    pub(crate) fn xreadgroup_rate(&self, key: &str, entries: u64, count: u64) -> Result<f64, Error> {
+        self.ask(&format!("XGROUP CREATE {key} bare 0"))?;
+        let mut command = Command::new(installed(BENCHMARK)?);
+        command.args(["-h", "127.0.0.1", "-p", &self.address.port().to_string(), "-c", "1", "--csv"]);
+        command.args(["-n", &(entries / count).max(1).to_string(), "XREADGROUP", "GROUP", "bare", "one"]);
+        let told = local::output(command.args(["COUNT", &count.to_string(), "STREAMS", key, ">"]))?;
+        self.ask(&format!("XGROUP DESTROY {key} bare"))?;
+        let reads = requests_per_second(&told);
+        let reads = reads.ok_or(Error::NoFigure { program: BENCHMARK, field: "requests a second" })?;
+        Ok(reads * count as f64)
+    }
+
     fn forget(&self, key: &str) -> Result<(), Error> {
+        self.ask(&format!("DEL {key}"))
+    }
+
+    /// A command whose answer is a word or a number.
+    fn ask(&self, command: &str) -> Result<(), Error> {
         let ask = || {
             let mut stream = TcpStream::connect(self.address)?;
-            write!(stream, "DEL {key}\r\n")?;
+            write!(stream, "{command}\r\n")?;
             stream.read_exact(&mut [0; 4])
         };
         ask().map_err(|source| Error::Metrics { node: SERVER.to_owned(), source })

@@ -1,0 +1,169 @@
+//! Publishing what a group owes: in order, after it is stored, and again after a crash.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use metrics::counter;
+use weir_store::{PartitionKey, Refusal};
+
+use super::debts::Owed;
+use super::{Hub, State};
+use crate::broker::Broker;
+use crate::clock;
+use crate::stream::group::effects::Kept;
+use crate::stream::group::place::NotYours;
+
+/// Milliseconds until something is published again that was refused, or read again.
+const AGAIN_MS: u64 = 200;
+
+/// Messages of the owner before that are read at a time.
+const RESTORED_AT_ONCE: usize = 500;
+
+/// What is to be done for one partition's debts.
+pub(in super::super) enum Payment {
+    /// Find what the owner before has left after this entry.
+    Restore {
+        key: PartitionKey,
+        fence: u64,
+        after: u64,
+    },
+    Publish {
+        key: PartitionKey,
+        fence: u64,
+        owed: Vec<Owed>,
+    },
+}
+
+impl State {
+    /// What can be done now; it counts as begun.
+    pub(super) fn payments(&mut self, now: u64) -> Vec<Payment> {
+        if !self.row.definition.is_handler {
+            return Vec::new();
+        }
+        let mut payments = Vec::new();
+        for post in self.posts.values_mut() {
+            let (key, fence) = (post.key.clone(), post.fence);
+            if post.debts.wants_restoring(now) {
+                post.debts.is_restoring = true;
+                payments.push(Payment::Restore { key, fence, after: post.debts.restored_to() });
+            } else if let Some(owed) = post.debts.publish(now) {
+                payments.push(Payment::Publish { key, fence, owed });
+            }
+        }
+        payments
+    }
+
+    fn debtor(&mut self, key: &PartitionKey, fence: u64) -> Option<&mut super::Post> {
+        self.posts.get_mut(&key.partition).filter(|post| post.key == *key && post.fence == fence)
+    }
+}
+
+impl Hub {
+    pub(super) fn pay(self: &Arc<Self>, broker: &Broker, payments: Vec<Payment>) {
+        for payment in payments {
+            let (hub, broker) = (self.clone(), broker.clone());
+            let runtime = broker.runtime().clone();
+            runtime.spawn(async move {
+                match payment {
+                    Payment::Restore { key, fence, after } => hub.find_owed(&broker, key, fence, after).await,
+                    Payment::Publish { key, fence, owed } => hub.publish(&broker, key, fence, owed).await,
+                }
+                hub.moved.notify_waiters();
+                hub.ring();
+            });
+        }
+    }
+
+    async fn find_owed(&self, broker: &Broker, key: PartitionKey, fence: u64, after: u64) {
+        let found = broker.store().owed(&key, &self.key.group, after, RESTORED_AT_ONCE).await;
+        let now = clock::now_ms();
+        let mut state = self.state.lock();
+        let Some(post) = state.debtor(&key, fence) else { return };
+        post.debts.is_restoring = false;
+        match found {
+            Ok(found) => {
+                let is_all = found.len() < RESTORED_AT_ONCE;
+                let owed = |(entry, id, message)| Owed { entry, id, message };
+                post.debts.restored(found.into_iter().map(owed).collect(), is_all);
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.key.group, stream = %self.key.stream, partition = key.partition,
+                    %error, "what a handler's binding owes cannot be read");
+                post.debts.publish_at = now + AGAIN_MS;
+            }
+        }
+    }
+
+    async fn publish(&self, broker: &Broker, key: PartitionKey, fence: u64, owed: Vec<Owed>) {
+        let realm = broker.realm_or_new(&key.realm);
+        let published =
+            broker.publish_owed_all(&realm, owed.iter().map(|owed| (owed.id, &owed.message))).await;
+        counter!("weir_broker_binding_outputs_total", "result" => "published").increment(published as u64);
+        let now = clock::now_ms();
+        let mut state = self.state.lock();
+        let Some(post) = state.debtor(&key, fence) else { return };
+        post.debts.published(published);
+        if published < owed.len() {
+            counter!("weir_broker_binding_outputs_total", "result" => "refused").increment(1);
+            post.debts.publish_at = now + AGAIN_MS;
+        }
+        post.touched(now);
+    }
+
+    /// What the group keeps under a key in a partition that this node serves.
+    pub async fn kept(
+        &self,
+        broker: &Broker,
+        partition: u32,
+        key: &Bytes,
+    ) -> Result<Option<Bytes>, KeptError> {
+        let (at, fence) = {
+            let state = self.state.lock();
+            let post = state.posts.get(&partition).ok_or(KeptError::NotYours(NotYours::Elsewhere))?;
+            if let Kept::Known(value) = post.debts.kept(key) {
+                return Ok(value);
+            }
+            (post.key.clone(), post.fence)
+        };
+        let value = self.stored_value(broker, &at, key).await?;
+        let mut state = self.state.lock();
+        let post = state.debtor(&at, fence).ok_or(KeptError::NotYours(NotYours::Elsewhere))?;
+        post.debts.found(key.clone(), value);
+        match post.debts.kept(key) {
+            Kept::Known(value) => Ok(value),
+            Kept::Unknown => Ok(None),
+        }
+    }
+
+    async fn stored_value(
+        &self,
+        broker: &Broker,
+        at: &PartitionKey,
+        key: &Bytes,
+    ) -> Result<Option<Bytes>, Refusal> {
+        let found = broker.store().kept(at, &self.key.group, std::slice::from_ref(key)).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Waits until finished records do not pile up before the store or before those who get what is owed.
+    pub async fn settles(&self, partition: u32) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if self.state.lock().posts.get(&partition).is_none_or(|post| post.debts.has_room()) {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// Why a value that a group keeps is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    #[error(transparent)]
+    NotYours(#[from] NotYours),
+    #[error(transparent)]
+    Store(#[from] Refusal),
+}

@@ -1,0 +1,138 @@
+//! The book of a group's work: what was published, delivered and finished, by the clock, and what is wrong with it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// One record, as its publisher numbers it within its topic, from 1 on.
+pub type Id = (String, u64);
+
+/// What all who work on a group write into.
+pub struct Book {
+    started: Instant,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    /// The last number that was acknowledged to its publisher, of each topic; all below it were too.
+    published: BTreeMap<String, u64>,
+    /// The highest number that anybody was given, of each topic.
+    given: BTreeMap<String, u64>,
+    /// Who was told that a record is finished.
+    finished: BTreeMap<Id, String>,
+    /// Records may come again though they were finished: the store has forgotten some.
+    has_forgotten: bool,
+    /// Acknowledgements without effect, by reason.
+    refused: BTreeMap<String, u64>,
+    /// How members were ended.
+    ended: BTreeMap<String, u64>,
+    repeats: u64,
+    events: Vec<String>,
+    faults: Vec<String>,
+}
+
+impl Book {
+    pub fn new() -> Book {
+        Book { started: Instant::now(), pages: Mutex::default() }
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn note(&self, what: impl std::fmt::Display) {
+        let line = format!("{:8.3} {what}", self.started.elapsed().as_secs_f64());
+        self.pages().events.push(line);
+    }
+
+    /// From now on records that were finished may come again.
+    pub fn store_has_forgotten(&self) {
+        self.note("the store has forgotten something");
+        self.pages().has_forgotten = true;
+    }
+
+    /// The publisher of a topic was told that this one is kept.
+    pub fn published(&self, topic: &str, number: u64) {
+        self.pages().published.insert(topic.to_owned(), number);
+    }
+
+    /// A member was given a record.
+    pub fn given(&self, member: &str, (topic, number): Id, deliveries: u32) {
+        self.note(format_args!("{member} is given {topic} {number}, time {deliveries}"));
+        let mut pages = self.pages();
+        pages.repeats += u64::from(deliveries > 1);
+        let highest = pages.given.entry(topic.clone()).or_default();
+        let before = *highest;
+        *highest = before.max(number);
+        if number > before + 1 {
+            pages.faults.push(format!("{topic} {number} is given to {member} before {}", before + 1));
+        }
+        if pages.has_forgotten {
+            return;
+        }
+        if let Some(other) = pages.finished.get(&(topic.clone(), number)) {
+            let fault = format!("{topic} {number} is given to {member}, and was finished by {other}");
+            pages.faults.push(fault);
+        }
+    }
+
+    /// A member was told that a record is finished, and stored as such.
+    pub fn finished(&self, member: &str, (topic, number): Id) {
+        self.note(format_args!("{member} has finished {topic} {number}"));
+        let mut pages = self.pages();
+        let other = pages.finished.insert((topic.clone(), number), member.to_owned());
+        if let Some(other) = other.filter(|_| !pages.has_forgotten) {
+            pages.faults.push(format!("{topic} {number} was finished by {other}, and again by {member}"));
+        }
+    }
+
+    /// An acknowledgement had no effect.
+    pub fn refused(&self, member: &str, (topic, number): &Id, reason: &str) {
+        self.note(format_args!("{member} may not finish {topic} {number}: {reason}"));
+        *self.pages().refused.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// A member's call came to an end.
+    pub fn ended(&self, member: &str, why: &str) {
+        self.note(format_args!("{member} has ended: {why}"));
+        *self.pages().ended.entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// How many records are finished.
+    pub fn count(&self) -> usize {
+        self.pages().finished.len()
+    }
+
+    /// Records that were acknowledged to their publisher and that nobody has finished.
+    pub fn missing(&self) -> Vec<Id> {
+        let pages = self.pages();
+        let all = pages.published.iter().flat_map(|(topic, last)| (1..=*last).map(|n| (topic.clone(), n)));
+        all.filter(|id| !pages.finished.contains_key(id)).collect()
+    }
+
+    /// Which acknowledgements had no effect, and how often.
+    pub fn reasons(&self) -> BTreeMap<String, u64> {
+        self.pages().refused.clone()
+    }
+
+    /// Looks for broken promises, and tells everything there is if there are any.
+    pub fn judge(&self) {
+        let mut faults = std::mem::take(&mut self.pages().faults);
+        faults.extend(self.missing().into_iter().map(|(topic, n)| format!("{topic} {n} was never finished")));
+        let pages = self.pages();
+        if !faults.is_empty() {
+            let path = std::env::temp_dir().join(format!("weir-group-history-{}", std::process::id()));
+            std::fs::write(&path, pages.events.join("\n")).expect("the history is written");
+            faults.truncate(20);
+            panic!("{}\nthe history is in {}", faults.join("\n"), path.display());
+        }
+        println!(
+            "finished {}, delivered again {}, refused {:?}, ended {:?}",
+            pages.finished.len(),
+            pages.repeats,
+            pages.refused,
+            pages.ended
+        );
+    }
+}
