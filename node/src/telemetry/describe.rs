@@ -8,6 +8,7 @@ pub fn describe() {
     weir_store::metrics::describe();
     weir_cluster::metrics::describe();
     weir_access::metrics::describe();
+    weir_runtime::metrics::describe();
     weir_broker::metrics::describe();
     weir_gateway::metrics::describe();
     weir_admin::metrics::describe();

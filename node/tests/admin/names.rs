@@ -1,5 +1,8 @@
 //! Names of any kind and length in any call are answered for what they are, and harm nobody.
 
+// One macro writes all requests; of some it says every field.
+#![allow(clippy::needless_update)]
+
 use weir_admin::FieldMask;
 use weir_admin::client::Client as Admin;
 use weir_admin::proto::topics_explain_request::Question;
@@ -30,7 +33,7 @@ macro_rules! asked {
     ($admin:ident . $service:ident . $method:ident ( $message:ident { $($field:ident: $value:expr),* } )) => {
         (
             concat!(stringify!($service), ".", stringify!($method), " ", $(stringify!($field), " "),*),
-            $admin.$service().$method($message { $($field: $value,)* ..$message::default() }).await.map(drop),
+            $admin.$service().$method($message { $($field: $value,)* ..Default::default() }).await.map(drop),
         )
     };
 }

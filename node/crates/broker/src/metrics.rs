@@ -1,6 +1,6 @@
 //! What this crate measures: a help text and a unit for every metric.
 
-use metrics::{Unit, describe_counter, describe_gauge};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Tells the process's recorder; called once, before anything is measured.
 pub fn describe() {
@@ -10,6 +10,7 @@ pub fn describe() {
     peers();
     groups();
     readers();
+    bindings();
     let help = "Actors and connections' tasks that failed, by kind; actors are started again.";
     describe_counter!("weir_broker_actor_restarts_total", Unit::Count, help);
 }
@@ -28,6 +29,27 @@ fn readers() {
     count(
         "weir_broker_stream_generations_dropped_total",
         "Earlier generations of streams that nobody needs any more.",
+    );
+}
+
+/// Handlers at work.
+fn bindings() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    describe_gauge!("weir_broker_bindings", Unit::Count, "Bindings that this node works for.");
+    count(
+        "weir_broker_binding_calls_total",
+        "Calls of handlers, by binding, version and result: done, rejected, retried, trapped, bad_output, forbidden, looped \
+         or busy.",
+    );
+    describe_histogram!(
+        "weir_broker_binding_call_seconds",
+        Unit::Seconds,
+        "How long calls of handlers take, by binding and version."
+    );
+    count("weir_broker_binding_dropped_total", "Messages of live bindings that found the queue full.");
+    count(
+        "weir_broker_binding_outputs_total",
+        "Events of handlers by what became of them: published, or refused by the store (and tried again, of a stream).",
     );
 }
 

@@ -163,8 +163,9 @@ impl Routes {
         }
         let whole = self.wildcards.read().visit(topic, nodes_max, &mut |members| found.add(members));
         whole.then(|| {
-            let captures = (self.captures.read().find(topic), self.live.read().find(topic));
-            found.finish(generations, version, captures, &|session| session.may_receive(access, topic))
+            let (captures, live) = (self.captures.read().find(topic), self.live.read().find(topic));
+            let captured = matched::Captured { captures, live };
+            found.finish(generations, version, captured, &|session| session.may_receive(access, topic))
         })
     }
 

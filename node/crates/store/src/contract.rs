@@ -30,7 +30,7 @@ pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
 pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
 pub use rollback::{Rollback, ShardRollback};
 pub use stream::{
-    Append, Attempt, GroupPlace, KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX, Mark, PartitionEnds,
+    Append, Attempt, GroupPlace, KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX, Mark, OwedMessage, PartitionEnds,
     PartitionInfo, PartitionKey, PartitionOp, Progress, Record, Retention, Start, StreamPage,
 };
 pub use table::{Expect, TABLE_VALUE_BYTES_MAX, Table, TableOp, TableRow};
@@ -501,7 +501,7 @@ pub trait Store: Send + Sync + 'static {
         _group: &str,
         _after: u64,
         _limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         ready(Err(Refusal::Unavailable)).boxed()
     }
 

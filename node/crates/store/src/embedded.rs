@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::UnixMillis;
 
 use crate::clock::WallClock;
 use crate::config::Config;
@@ -22,8 +22,8 @@ use crate::recovery::{OpenError, Recovery, io_error};
 use crate::row::{Key, Kind, Row, number_key, retained_of};
 use crate::state::{State, Timer};
 use crate::{
-    Account, Done, Due, Level, Mirror, NotProved, OutboxEntry, Page, PartitionInfo, PartitionKey, Queued,
-    ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
+    Account, Done, Due, Level, Mirror, NotProved, OutboxEntry, OwedMessage, Page, PartitionInfo,
+    PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TableRow,
 };
 
 mod checkpoint;
@@ -309,7 +309,7 @@ impl Store for Embedded {
         group: &str,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         let entries = self.shared.state.lock().owed_rows(key, group, after, limit);
         let (entries, rows): (Vec<u64>, Vec<_>) =
             entries.into_iter().map(|(entry, row)| (entry, Some(row))).unzip();

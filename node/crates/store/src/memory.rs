@@ -7,14 +7,14 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use parking_lot::Mutex;
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::UnixMillis;
 
 use crate::clock::WallClock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::{
-    Account, Answer, Done, Due, Level, Mirror, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal,
-    Restored, SessionKey, Start, Step, Store, StreamPage,
+    Account, Answer, Done, Due, Level, Mirror, OwedMessage, Page, PartitionInfo, PartitionKey, Queued,
+    ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage,
 };
 
 mod claims;
@@ -119,7 +119,7 @@ impl Store for Memory {
         group: &str,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         ready(Ok(self.inner.lock().tables.owed(key, group, after, limit))).boxed()
     }
 

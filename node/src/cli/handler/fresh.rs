@@ -19,7 +19,7 @@ const FILES: [(&str, &str); 3] = [
 pub struct New {
     /// The name of the crate: a directory of that name is made here.
     name: String,
-    /// Where the SDK lies (`handlers-sdk` of a checkout of Weir); left out, the one beside this command's sources.
+    /// Where the SDK lies (`handlers-sdk` of a checkout of Weir); left out, `handlers-sdk` in this directory.
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
 }

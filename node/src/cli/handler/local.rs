@@ -1,7 +1,6 @@
 //! `weir handler test`: a handler run on messages from a file, on this machine, under a server's limits.
 
 use std::collections::HashMap;
-use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -84,12 +83,15 @@ impl Line {
     }
 }
 
+/// By key and name.
+type Values = HashMap<(Vec<u8>, Box<str>), Bytes>;
+
 /// What the handler keeps, as long as the command runs.
 #[derive(Default)]
-struct Memory(std::sync::Mutex<HashMap<(Vec<u8>, Box<str>), Bytes>>);
+struct Memory(std::sync::Mutex<Values>);
 
 impl Memory {
-    fn values(&self) -> std::sync::MutexGuard<'_, HashMap<(Vec<u8>, Box<str>), Bytes>> {
+    fn values(&self) -> std::sync::MutexGuard<'_, Values> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 

@@ -111,11 +111,6 @@ impl Book {
         all.filter(|id| !pages.finished.contains_key(id)).collect()
     }
 
-    /// Which acknowledgements had no effect, and how often.
-    pub fn reasons(&self) -> BTreeMap<String, u64> {
-        self.pages().refused.clone()
-    }
-
     /// Looks for broken promises, and tells everything there is if there are any.
     pub fn judge(&self) {
         let mut faults = std::mem::take(&mut self.pages().faults);

@@ -93,7 +93,9 @@ async fn finish(
     for turn in 0.. {
         while let Ok(reasons) = member.ack(&held).await {
             if reasons.is_empty() {
-                held.iter().for_each(|record| drop(missing.remove(&id(record).1)));
+                held.iter().for_each(|record| {
+                    missing.remove(&id(record).1);
+                });
             }
             if missing.is_empty() {
                 return given;

@@ -167,7 +167,7 @@ async fn work(book: &Book, name: &str, member: &mut Member) -> String {
                 for record in &records.records {
                     let id = id(record);
                     book.given(name, id.clone(), record.deliveries);
-                    if record.deliveries == 1 && id.1 % NACKED == 0 {
+                    if record.deliveries == 1 && id.1.is_multiple_of(NACKED) {
                         member.nack(record).await;
                     } else {
                         done.push((id, record.receipt.to_vec()));

@@ -11,7 +11,7 @@ use weir_runtime::{Away, Call, Event, Failure, Host, Limits, LogLine, Pool, Sett
 
 use super::definition::Which;
 use super::manage::HandlerError;
-use super::work::kept_key;
+use super::work::{fitting, kept_key};
 use crate::broker::Broker;
 use crate::clock;
 
@@ -64,8 +64,10 @@ impl Broker {
         let missing = || HandlerError::NoVersion { handler: trial.handler.clone(), which: which.clone() };
         let version = share.and_then(|share| handler.version(&share.digest).cloned()).ok_or_else(missing)?;
         let program = self.program(realm, &version).await?;
-        let settings =
-            Settings { limits: trial.limits, config: Arc::new(trial.config.into_iter().collect()) };
+        let settings = Settings {
+            limits: fitting(&trial.limits, &program),
+            config: Arc::new(trial.config.into_iter().collect()),
+        };
         let pool = Pool::new(&self.wasm()?, &program, settings);
         let memory = Arc::new(Memory::default());
         let host: Arc<dyn Host> = memory.clone();

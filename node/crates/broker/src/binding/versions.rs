@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::catalog::Name;
 use super::definition::{Binding, DefinitionError, Handler, Version, Which, digest_of};
 use super::logs::CallResult;
+use super::work::fitting;
 use crate::broker::Broker;
 
 /// Why a version cannot be called.
@@ -117,11 +118,14 @@ pub(super) struct Versions {
     picked: ArcSwap<Picked>,
     /// Everything that was called, by digest.
     known: tokio::sync::Mutex<HashMap<Box<str>, Arc<Called>>>,
+    /// The versions of its secrets that those were given.
+    secrets: AtomicU64,
 }
 
 impl Versions {
     pub fn new(name: Name, binding: Arc<Binding>) -> Versions {
-        Versions { name, binding, picked: ArcSwap::default(), known: tokio::sync::Mutex::default() }
+        let (picked, known) = (ArcSwap::default(), tokio::sync::Mutex::default());
+        Versions { name, binding, picked, known, secrets: AtomicU64::new(0) }
     }
 
     /// Looks again which versions count; loads those that were not called before. What counted stays if one cannot be.
@@ -130,6 +134,11 @@ impl Versions {
         let row = broker.bindings().handler(realm, handler);
         let row = row.ok_or_else(|| NoProgram::NoHandler(handler.clone()))?;
         let mut known = self.known.lock().await;
+        let secrets = self.binding.secrets.values();
+        let secrets = secrets.filter_map(|secret| broker.bindings().secret_version(realm, secret)).sum();
+        if self.secrets.swap(secrets, Ordering::Relaxed) != secrets {
+            known.clear();
+        }
         let mut shares = Vec::new();
         let mut bound = 0;
         for share in row.is.shares(&self.binding.which) {
@@ -231,11 +240,7 @@ fn settings(
         let value = value.ok_or_else(|| NoProgram::NoSecret(secret.clone()))?;
         config.insert(name.clone(), (*value).clone());
     }
-    let mut limits = binding.limits.clone();
-    if program.is_large() {
-        limits.memory_bytes = limits.memory_bytes.max(weir_runtime::Limits::large().memory_bytes);
-    }
-    Ok(Settings { limits, config: Arc::new(config) })
+    Ok(Settings { limits: fitting(&binding.limits, program), config: Arc::new(config) })
 }
 
 impl Broker {

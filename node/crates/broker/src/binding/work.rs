@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use weir_model::{Message, Properties, Topic, UnixMillis};
-use weir_runtime::{Call, Event, Failure, Host, Invocation, Level};
+use weir_runtime::{Call, Event, Failure, Host, Invocation, Level, Limits, Program};
+use weir_store::{KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX};
 
 use super::catalog::Name;
 use super::definition::{Binding, Which};
@@ -131,8 +132,20 @@ impl Work {
                 Err((reason, result)) => return (Outcome::Rejected(reason.into()), result),
             }
         }
-        let kept =
-            invocation.writes.into_iter().map(|(name, value)| (kept_key(task.key, &name), value)).collect();
+        let mut kept = Vec::with_capacity(invocation.writes.len());
+        for (name, value) in invocation.writes {
+            let key = kept_key(task.key, &name);
+            let bytes = value.as_ref().map_or(0, Bytes::len);
+            if key.len() > KEPT_KEY_BYTES_MAX || bytes > KEPT_VALUE_BYTES_MAX {
+                let text = format!(
+                    "the value `{name}` cannot be kept: its name and the message's key have {} bytes of \
+                     {KEPT_KEY_BYTES_MAX}, it has {bytes} of {KEPT_VALUE_BYTES_MAX}",
+                    key.len()
+                );
+                return (Outcome::Rejected(text.into()), CallResult::BadOutput);
+            }
+            kept.push((key, value));
+        }
         self.journal.counts.events.fetch_add(owed.len() as u64, std::sync::atomic::Ordering::Relaxed);
         (Outcome::Finished(Effects { kept, owed }), CallResult::Done)
     }
@@ -222,6 +235,27 @@ impl Work {
             }
         });
     }
+}
+
+/// The limits of a binding, as this program has them: one with a language of its own has more of what nobody set.
+pub(super) fn fitting(limits: &Limits, program: &Program) -> Limits {
+    let mut limits = limits.clone();
+    if program.is_large() {
+        let (small, large) = (Limits::default(), Limits::large());
+        if limits.memory_bytes == small.memory_bytes {
+            limits.memory_bytes = large.memory_bytes;
+        }
+        if limits.time == small.time {
+            limits.time = large.time;
+        }
+        if limits.wall_time == small.wall_time {
+            limits.wall_time = large.wall_time;
+        }
+        if limits.instances_max == small.instances_max {
+            limits.instances_max = large.instances_max;
+        }
+    }
+    limits
 }
 
 /// Under which key a handler's value is kept: that of the message, and the name, which has no NUL.

@@ -79,6 +79,12 @@ impl Target {
     }
 }
 
+/// What takes a topic besides receivers.
+pub(super) struct Captured {
+    pub captures: Box<[Arc<Stream>]>,
+    pub live: Box<[Arc<Live>]>,
+}
+
 /// Gathers members and merges them.
 #[derive(Default)]
 pub(super) struct Collector {
@@ -96,7 +102,7 @@ impl Collector {
         mut self,
         generations: Generations,
         access_version: u64,
-        (captures, live): (Box<[Arc<Stream>]>, Box<[Arc<Live>]>),
+        Captured { captures, live }: Captured,
         may: &dyn Fn(&Session) -> bool,
     ) -> Matched {
         self.members.sort_by_key(|member| Arc::as_ptr(&member.session) as usize);

@@ -12,10 +12,10 @@ use weir_broker::form::{Form, Marks, Publish};
 use weir_broker::publish::Publisher;
 use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::{Broker, Config, Realm};
-use weir_model::{DEFAULT_REALM, Filter, Message, MessageId, Principal, Qos, UnixMillis};
+use weir_model::{DEFAULT_REALM, Filter, Principal, Qos, UnixMillis};
 use weir_store::{
-    Done, Due, Level, Mirror, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal, Restored,
-    SessionKey, Start, Step, Store, StreamPage, SubscriptionOptions,
+    Done, Due, Level, Mirror, OwedMessage, Page, PartitionInfo, PartitionKey, Queued, ReadError, Refusal,
+    Restored, SessionKey, Start, Step, Store, StreamPage, SubscriptionOptions,
 };
 
 /// Frames are the payload behind one byte of length.
@@ -131,7 +131,7 @@ impl Store for Gated {
         group: &str,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         self.inner.owed(key, group, after, limit)
     }
 

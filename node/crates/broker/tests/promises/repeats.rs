@@ -72,7 +72,7 @@ async fn a_try_that_was_refused_is_done_by_the_next() {
     assert_eq!(verdict, Verdict::Waiting);
     // The claim goes through, and what follows it does not.
     let held = bench.store.held.lock().replace(Default::default()).unwrap();
-    for (steps, done) in held {
+    for (steps, _, done) in held {
         bench.store.pass(steps, done);
     }
     assert_eq!(publisher.completed(), None);
@@ -120,11 +120,11 @@ async fn what_was_held_up_keeps_its_place_also_when_the_claim_is_through() {
     publisher.publish(publish(b"2", Qos::ExactlyOnce, false), Answering::Pubrec(2));
     publisher.publish(kept(b"3"), Answering::Puback(3));
     let mut held = bench.store.held.lock().replace(Default::default()).unwrap();
-    let (claim, done) = held.pop_front().unwrap();
+    let (claim, _, done) = held.pop_front().unwrap();
     bench.store.pass(claim, done);
     assert_eq!(publisher.completed(), None);
     publisher.publish(kept(b"4"), Answering::Puback(4));
-    let (note, done) = held.pop_front().unwrap();
+    let (note, _, done) = held.pop_front().unwrap();
     bench.store.pass(note, done);
     assert_eq!(publisher.completed(), None);
     bench.store.open_gate(None);

@@ -147,7 +147,7 @@ async fn a_message_on_its_way_to_a_sealed_generation_is_captured_by_the_next() {
     let held = bench.store.held.lock().take().unwrap();
     let spec = Spec { partitions: 3, ..of("t") };
     let after = bench.broker.alter_stream(&realm(), "all", spec, before.version).await.unwrap();
-    for (steps, done) in held {
+    for (steps, _, done) in held {
         weir_store::Store::submit(&*bench.store, steps, done);
     }
     let answered = std::future::poll_fn(|cx| match publisher.completed() {

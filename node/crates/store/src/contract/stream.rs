@@ -81,6 +81,9 @@ pub const KEPT_KEY_BYTES_MAX: usize = 1 << 10;
 /// Most bytes in such a value.
 pub const KEPT_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// A message that a group owes: its entry, the id it is published under, and itself.
+pub type OwedMessage = (u64, MessageId, Arc<Message>);
+
 /// One record for one partition.
 #[derive(Debug, Clone)]
 pub struct Append {

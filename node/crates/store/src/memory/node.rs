@@ -6,13 +6,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::UnixMillis;
 
 use super::lease::Lease;
 use super::shared::Shared;
 use crate::{
-    Account, Answer, Done, Due, Level, Mirror, NodeRef, Page, PartitionInfo, PartitionKey, Queued, ReadError,
-    Refusal, Restored, SessionKey, Start, Step, Store, StreamPage,
+    Account, Answer, Done, Due, Level, Mirror, NodeRef, OwedMessage, Page, PartitionInfo, PartitionKey,
+    Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage,
 };
 
 pub(super) struct Node {
@@ -101,7 +101,7 @@ impl Store for Node {
         group: &str,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         ready(Ok(self.shared.inner.lock().tables.owed(key, group, after, limit))).boxed()
     }
 

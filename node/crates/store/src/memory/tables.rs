@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::UnixMillis;
 
 use crate::clock::{Clock, WallClock};
 use crate::config::Config;
@@ -14,8 +14,8 @@ use crate::row::{Change, Key, Kind, Row, Write, number_key, numbers_of, retained
 use crate::state::{Batch, Effects, Rules, State, Timer};
 use crate::sweep::{SWEPT_MIN, SWEPT_PER_WRITE, Sweep};
 use crate::{
-    Answer, Due, Fence, Incarnation, Mirror, OutboxEntry, Page, PartitionKey, Queued, Restored, SessionKey,
-    Start, Step, StreamPage, TableRow,
+    Answer, Due, Fence, Incarnation, Mirror, OutboxEntry, OwedMessage, Page, PartitionKey, Queued, Restored,
+    SessionKey, Start, Step, StreamPage, TableRow,
 };
 
 pub(super) struct Tables {
@@ -107,13 +107,7 @@ impl Tables {
         }
     }
 
-    pub fn owed(
-        &self,
-        key: &PartitionKey,
-        group: &str,
-        after: u64,
-        limit: usize,
-    ) -> Vec<(u64, MessageId, Arc<Message>)> {
+    pub fn owed(&self, key: &PartitionKey, group: &str, after: u64, limit: usize) -> Vec<OwedMessage> {
         let entries = self.state.owed_rows(key, group, after, limit).into_iter();
         let found = entries.filter_map(|(entry, row)| match self.rows.get(&row)? {
             Row::Owed(row) => Some((entry, row.id, row.message.clone())),

@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, join_all, pending};
 use parking_lot::Mutex;
 use redis::RedisError;
 use tokio::task::JoinHandle;
-use weir_model::{Message, MessageId, UnixMillis};
+use weir_model::UnixMillis;
 
 use super::account::{Accounts, ShardRow};
 use super::due::due;
@@ -32,8 +32,9 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::Rules;
 use crate::{
-    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, NotProved, OpenError, Page, PartitionInfo,
-    PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TopicOp,
+    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, NotProved, OpenError, OwedMessage, Page,
+    PartitionInfo, PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store,
+    StreamPage, TopicOp,
 };
 
 /// Entries that a stream of changes keeps, about: a mirror that is further behind loads everything again.
@@ -381,7 +382,7 @@ impl Store for RedisStore {
         group: &str,
         after: u64,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(u64, MessageId, Arc<Message>)>, Refusal>> {
+    ) -> BoxFuture<'static, Result<Vec<OwedMessage>, Refusal>> {
         let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
         let reading = self.reading(async move {
             let group = Group::of(&context.layout, &key, &group);

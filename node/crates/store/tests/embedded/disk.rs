@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_model::{Message, MessageId, Position};
+use weir_model::Position;
 use weir_store::suite::{
     Heard, Held, acquire, ask, claim, client, delay, detach, due, enqueue, enqueue_with, group, info, keyed,
     made, message, open, owner, partition, put_row, record, records, restore, resuming, retain, rows, step,
     stream_step, wait, will,
 };
 use weir_store::{
-    Append, Attempt, Config, Due, Fence, Mark, Open, OpenError, OutboxEntry, PartitionInfo, PartitionKey,
-    PartitionOp, Progress, Queued, Record, Recovery, Restored, Retention, SessionKey, SessionOp, Start,
-    Store, SubscriptionOptions, suite,
+    Append, Attempt, Config, Due, Fence, Mark, Open, OpenError, OutboxEntry, OwedMessage, PartitionInfo,
+    PartitionKey, PartitionOp, Progress, Queued, Record, Recovery, Restored, Retention, SessionKey,
+    SessionOp, Start, Store, SubscriptionOptions, suite,
 };
 
 /// Everything a store holds, to be compared.
@@ -33,7 +33,7 @@ pub struct Contents {
 }
 
 /// Values by key, and entries.
-type Effects = (Vec<(Bytes, Bytes)>, Vec<(u64, MessageId, Arc<Message>)>);
+type Effects = (Vec<(Bytes, Bytes)>, Vec<OwedMessage>);
 
 fn effects(store: &dyn Store, key: &PartitionKey) -> Effects {
     let kept = wait(store.kept_page(key, "g", None, 100)).unwrap();

@@ -1,7 +1,9 @@
 //! Lines of handlers: those of the past, and those that come.
 
+use std::sync::Arc;
+
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use weir_broker::binding::Line;
@@ -38,21 +40,30 @@ pub async fn read(
                 return;
             }
         }
-        let mut missed = 0;
-        while request.follow {
-            match coming.recv().await {
-                Ok(line) => {
-                    if to.send(Ok(told(&line, std::mem::take(&mut missed)))).await.is_err() {
-                        return;
-                    }
-                }
-                Err(RecvError::Lagged(lines)) => missed += lines,
-                Err(RecvError::Closed) => return,
-            }
+        if request.follow {
+            follow(&mut coming, &to).await;
         }
     };
     tokio::spawn(async move { until_over(&shared, &caller, &sender, tell).await });
     Ok(ReceiverStream::new(answers))
+}
+
+async fn follow(
+    coming: &mut broadcast::Receiver<Arc<Line>>,
+    to: &mpsc::Sender<Result<HandlersReadLogsResponse, Status>>,
+) {
+    let mut missed = 0;
+    loop {
+        match coming.recv().await {
+            Ok(line) => {
+                if to.send(Ok(told(&line, std::mem::take(&mut missed)))).await.is_err() {
+                    return;
+                }
+            }
+            Err(RecvError::Lagged(lines)) => missed += lines,
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 fn told(line: &Line, missed: u64) -> HandlersReadLogsResponse {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::Code;
-use weir_broker::stream::group::definition::{DefinitionError, GroupDefinition};
+use weir_broker::stream::group::definition::{DefinitionError, GroupDefinition, HANDLER_PREFIX};
 use weir_broker::stream::group::manage::{GroupError, GroupInfo};
 use weir_broker::stream::group::redrive::Redrive;
 
@@ -128,7 +128,10 @@ pub async fn redrive(
     request: &StreamsRedriveGroupRequest,
 ) -> Result<StreamsRedriveGroupResponse, Refused> {
     let named = Named::new(&request.realm, &request.stream, &request.group);
-    let found = found(shared, named.check()?).await?;
+    if !request.group.starts_with(HANDLER_PREFIX) {
+        named.check()?;
+    }
+    let found = found(shared, &named).await?;
     let Some(dead) = found.definition.dead_letter else {
         let message = "the group has no dead-letter stream";
         return Err(Refused {

@@ -84,9 +84,9 @@ impl Client {
         let address = self.address;
         self.input.reserve(READ_BYTES);
         let read = tokio::time::timeout(patience, self.stream.read_buf(&mut self.input)).await;
-        match read.map_err(|_| failed(address, "nothing comes"))?.map_err(|error| failed(address, error))? {
-            0 => return Err(failed(address, "it has closed the connection")),
-            _ => {}
+        let read = read.map_err(|_| failed(address, "nothing comes"))?;
+        if read.map_err(|error| failed(address, error))? == 0 {
+            return Err(failed(address, "it has closed the connection"));
         }
         let (mut at, mut pings) = (0, 0);
         while let Some((frame, len)) =

@@ -1,10 +1,7 @@
 //! Reading what groups keep and owe in partitions.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use redis::{RedisError, Value};
-use weir_model::{Message, MessageId};
 
 use super::stream::entries;
 use super::{garbled, unconfirmed};
@@ -12,7 +9,7 @@ use crate::redis::decode;
 use crate::redis::layout::{Layout, partition_id};
 use crate::redis::servers::Connection;
 use crate::redis::shard::Shard;
-use crate::{GroupPlace, PartitionKey};
+use crate::{GroupPlace, OwedMessage, PartitionKey};
 
 /// Most fields of one question.
 const FIELDS_MAX: usize = 1000;
@@ -72,7 +69,7 @@ impl<'a> Group<'a> {
         connection: &mut Connection,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, MessageId, Arc<Message>)>, RedisError> {
+    ) -> Result<Vec<OwedMessage>, RedisError> {
         let mut question = redis::cmd("XRANGE");
         question.arg(self.key("owed")).arg(format!("{}-0", after.saturating_add(1)));
         question.arg("+").arg("COUNT").arg(limit);

@@ -23,8 +23,9 @@ const UNSETTLED_MAX: usize = 4000;
 const VALUES_MAX: usize = 8192;
 const VALUES_BYTES_MAX: usize = 16 << 20;
 
-/// Messages published at a time.
-const PUBLISHED_AT_ONCE: usize = 512;
+/// Messages published that the store has not been told of, in one partition: after a crash they are published again, and
+/// the destinations have to know their ids still (`store.dedup_ids_max`, 1024 unless it is set).
+const UNTOLD_MAX: usize = 256;
 
 /// A message that the store has as owed.
 #[derive(Debug, Clone)]
@@ -65,6 +66,9 @@ pub(in super::super) struct Debts {
     /// As far as the store knows, and as far as the step under way says.
     told: u64,
     telling: u64,
+    /// Published ones that the store does not know of, and how many of them the step under way tells.
+    untold: usize,
+    untold_telling: usize,
 }
 
 impl Debts {
@@ -104,7 +108,7 @@ impl Debts {
             Effect::Keep(key, value) => PartitionOp::Keep { group: group.clone(), fence, key, value },
             Effect::Owe(id, message) => PartitionOp::Owe { group: group.clone(), fence, id, message },
         }));
-        self.telling = self.paid;
+        (self.telling, self.untold_telling) = (self.paid, self.untold);
         if self.telling != self.told {
             ops.push(PartitionOp::Paid { group: group.clone(), fence, through: self.telling });
         }
@@ -119,6 +123,7 @@ impl Debts {
             }
         }
         self.told = self.told.max(self.telling);
+        self.untold -= std::mem::take(&mut self.untold_telling);
         self.forget_some();
     }
 
@@ -159,8 +164,12 @@ impl Debts {
         if !self.is_restored || self.is_publishing || self.owed.is_empty() || self.publish_at > now {
             return None;
         }
+        let room = UNTOLD_MAX.saturating_sub(self.untold);
+        if room == 0 {
+            return None;
+        }
         self.is_publishing = true;
-        Some(self.owed.iter().take(PUBLISHED_AT_ONCE).cloned().collect())
+        Some(self.owed.iter().take(room).cloned().collect())
     }
 
     /// The first `count` are published, or given up.
@@ -168,7 +177,13 @@ impl Debts {
         self.is_publishing = false;
         for owed in self.owed.drain(..count.min(self.owed.len())) {
             self.paid = owed.entry;
+            self.untold += 1;
         }
+    }
+
+    /// More is to be published, when the store has been told of what is.
+    pub fn has_owed(&self) -> bool {
+        !self.owed.is_empty()
     }
 
     /// What the group keeps under a key.

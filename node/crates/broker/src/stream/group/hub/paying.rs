@@ -103,6 +103,7 @@ impl Hub {
         let mut state = self.state.lock();
         let Some(post) = state.debtor(&key, fence) else { return };
         post.debts.published(published);
+        post.is_awaited |= post.debts.has_owed();
         if published < owed.len() {
             counter!("weir_broker_binding_outputs_total", "result" => "refused").increment(1);
             post.debts.publish_at = now + AGAIN_MS;

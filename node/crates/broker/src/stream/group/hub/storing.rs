@@ -39,7 +39,7 @@ impl State {
                 false => PartitionOp::Commit { group: group.clone(), fence, progress },
             };
             let mut ops = smallvec![op];
-            post.debts.store(&group, fence, &mut ops);
+            post.debts.store(group, fence, &mut ops);
             post.is_writing = true;
             post.is_awaited = false;
             steps.push(Step::Partition { key: post.key.clone(), ops });

@@ -107,7 +107,11 @@ impl Place {
             }
             return self.pass(last);
         }
-        let hash = if record.key.is_empty() { 0 } else { xxh3_64(&record.key).max(1) };
+        let hash = match record.key.is_empty() && !self.rules.one_at_a_time {
+            true => 0,
+            // What has no key has one in common, where order counts.
+            false => xxh3_64(&record.key).max(1),
+        };
         let mut entry = Entry::new(record, hash);
         if let Some(attempt) = self.restored.attempt_at(mark) {
             let wait = attempt.retry_at.map_or(0, |at| at.0.saturating_sub(unix.0));
