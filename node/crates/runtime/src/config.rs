@@ -24,19 +24,60 @@ pub struct Config {
     /// Bytes of memory of all instances together; an instance that wants more is told there is none. 0 = no limit.
     pub memory_bytes_max: usize,
     /// Handlers as Rust, C or Zig make them.
-    pub small: Class,
+    pub small: Small,
     /// Handlers with a language runtime inside (Python, JavaScript), and all that import WASI.
-    pub large: Class,
+    pub large: Large,
 }
 
-/// What handlers of one class share.
+/// Handlers as Rust, C or Zig make them.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Class {
+#[serde(default, deny_unknown_fields)]
+pub struct Small {
     /// Instances of this class that live at once, idle ones included; for one more, an idle one of another handler goes, and if there is none the call is refused as busy.
     pub instances_max: u32,
     /// The most memory in bytes that a binding may allow one instance of this class.
     pub instance_memory_bytes_max: usize,
+}
+
+/// Handlers with a language runtime inside, and all that import WASI.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Large {
+    /// Instances of this class that live at once, idle ones included; for one more, an idle one of another handler goes, and if there is none the call is refused as busy.
+    pub instances_max: u32,
+    /// The most memory in bytes that a binding may allow one instance of this class.
+    pub instance_memory_bytes_max: usize,
+}
+
+/// What handlers of one class share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared {
+    pub instances_max: u32,
+    pub instance_memory_bytes_max: usize,
+}
+
+impl Default for Small {
+    fn default() -> Small {
+        Small { instances_max: 1_000, instance_memory_bytes_max: 64 << 20 }
+    }
+}
+
+impl Default for Large {
+    fn default() -> Large {
+        Large { instances_max: 32, instance_memory_bytes_max: 512 << 20 }
+    }
+}
+
+impl Config {
+    pub(crate) fn of_small(&self) -> Shared {
+        let Small { instances_max, instance_memory_bytes_max } = self.small;
+        Shared { instances_max, instance_memory_bytes_max }
+    }
+
+    pub(crate) fn of_large(&self) -> Shared {
+        let Large { instances_max, instance_memory_bytes_max } = self.large;
+        Shared { instances_max, instance_memory_bytes_max }
+    }
 }
 
 impl Default for Config {
@@ -50,8 +91,8 @@ impl Default for Config {
             start_timeout_ms: 1_000,
             cache_bytes_max: 1 << 30,
             memory_bytes_max: 2 << 30,
-            small: Class { instances_max: 1_000, instance_memory_bytes_max: 64 << 20 },
-            large: Class { instances_max: 32, instance_memory_bytes_max: 512 << 20 },
+            small: Small::default(),
+            large: Large::default(),
         }
     }
 }

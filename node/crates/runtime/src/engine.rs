@@ -68,17 +68,17 @@ const LARGE: Sizes = Sizes {
 
 impl Class {
     pub fn small(config: &Config) -> Result<Class, StartError> {
-        Class::new("small", config, &config.small, &SMALL)
+        Class::new("small", config, &config.of_small(), &SMALL)
     }
 
     pub fn large(config: &Config) -> Result<Class, StartError> {
-        Class::new("large", config, &config.large, &LARGE)
+        Class::new("large", config, &config.of_large(), &LARGE)
     }
 
     fn new(
         name: &'static str,
         config: &Config,
-        class: &configured::Class,
+        class: &configured::Shared,
         sizes: &Sizes,
     ) -> Result<Class, StartError> {
         let failed = |error: wasmtime::Error| StartError::Engine { class: name, text: format!("{error:#}") };
@@ -126,7 +126,7 @@ impl Class {
     }
 }
 
-fn engine_config(config: &Config, class: &configured::Class, sizes: &Sizes) -> wasmtime::Config {
+fn engine_config(config: &Config, class: &configured::Shared, sizes: &Sizes) -> wasmtime::Config {
     let instances = class.instances_max.max(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)

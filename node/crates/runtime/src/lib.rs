@@ -23,7 +23,7 @@ mod runtime;
 mod ticker;
 
 pub use call::{Action, Away, Call, Change, Client, Host, Moment, Passing};
-pub use config::{Class, Config};
+pub use config::{Config, Large, Small};
 pub use digest::{Digest, NoDigest};
 pub use limits::{Isolation, Limits, Settings};
 pub use outcome::{Changed, Event, Failure, Invocation, Keyed, Level, LogLine, Passage, Trap, Verdict};

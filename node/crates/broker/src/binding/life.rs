@@ -15,6 +15,7 @@ use super::definition::{Binding, Source};
 use super::work::Work;
 use super::{live, stream};
 use crate::broker::Broker;
+use crate::stream::group::Ended;
 use crate::supervisor::ChildSpec;
 
 /// How long a binding that ends may still be at its last calls.
@@ -214,7 +215,12 @@ impl Employed {
             self.task = Some(tokio::spawn(async move {
                 match work.binding.source {
                     Source::Live { .. } => live::run(work, stop).await,
-                    Source::Stream { .. } => drop(stream::run(work, stop).await),
+                    Source::Stream { .. } => {
+                        if stream::run(work, stop).await == Ended::ShuttingDown {
+                            // Nobody begins anew here.
+                            return;
+                        }
+                    }
                 }
                 let _ = myself.send_message(WorkerMsg::Over);
             }));

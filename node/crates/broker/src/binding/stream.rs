@@ -58,6 +58,7 @@ pub(super) fn group_definition(binding: &Binding, start: Start) -> GroupDefiniti
 /// Works until it is stopped, or the group is over.
 pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) -> Ended {
     let Source::Stream { stream, .. } = &work.binding.source else { return Ended::Left };
+    let mut is_told = false;
     loop {
         let options = MemberOptions {
             name: "".into(),
@@ -66,11 +67,12 @@ pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) -> End
         };
         match work.broker.join_handler_group(&work.name.0, stream, &group_name(&work.name.1), options).await {
             Ok(member) => match serve(&work, member, &mut stop).await {
+                ended @ (Ended::Left | Ended::ShuttingDown) => return ended,
                 // What is left of it here may be another node's by now: it is asked for anew.
-                Ended::LeaseLost | Ended::Stalled | Ended::Superseded => {}
-                ended => return ended,
+                _ => is_told = false,
             },
             Err(GroupError::ShuttingDown) => return Ended::ShuttingDown,
+            Err(_) if std::mem::replace(&mut is_told, true) => {}
             Err(error) => tracing::warn!(binding = %work.name.1, %error, "a binding cannot read its stream"),
         }
         tokio::select! {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_model::UnixMillis;
-use weir_runtime::{Away, Call, Class, Config, Host, Limits, Pool, Program, Runtime, Settings};
+use weir_runtime::{Away, Call, Config, Host, Large, Limits, Pool, Program, Runtime, Settings, Small};
 
 /// Small pools: a hundred tests map memory at once.
 pub fn config() -> Config {
     Config {
-        small: Class { instances_max: 20, instance_memory_bytes_max: 64 << 20 },
-        large: Class { instances_max: 4, instance_memory_bytes_max: 256 << 20 },
+        small: Small { instances_max: 20, instance_memory_bytes_max: 64 << 20 },
+        large: Large { instances_max: 4, instance_memory_bytes_max: 256 << 20 },
         ..Config::default()
     }
 }

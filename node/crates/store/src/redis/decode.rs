@@ -255,7 +255,7 @@ pub(super) fn position(epoch: u64, change: &str) -> Result<Position, DecodeError
     Ok(Position { epoch, ms: number(ms)?, seq: number(seq)? })
 }
 
-/// A session as `weir_1_scan` and `weir_1_due` answer it.
+/// A session as the functions `scan` and `due` answer it.
 pub(super) fn session(mut list: Values) -> Result<Restored, DecodeError> {
     let id = list.text()?;
     let key = super::layout::session_of(id).ok_or_else(|| DecodeError::Name(id.to_owned()))?;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use weir_model::UnixMillis;
 
 use super::decode::{self, Found};
-use super::library;
+use super::library::Function;
 use super::read::{ask, garbled, read_error};
 use super::shard::Shard;
 use super::store::Context;
@@ -58,7 +58,7 @@ async fn claim(
     let mut arguments = vec![now.to_string(), max.to_string(), context.claim_ms.to_string()];
     arguments.extend(lost.iter().map(Incarnation::to_string));
     let tag = context.layout.tag(shard);
-    let answer = ask(&mut connection, library::DUE, &tag, &arguments).await;
+    let answer = ask(&mut connection, Function::Due, &tag, &arguments).await;
     let answer = answer.and_then(|packed| decode::due(&packed).map_err(garbled));
     answer.map_err(|error| {
         super::errors::Kind::of(&error).count();

@@ -114,7 +114,7 @@ impl Lease {
         self.seen.read().nodes.clone()
     }
 
-    /// Incarnations whose sessions are orphans, as of the last renewal; for `weir_1_due`.
+    /// Incarnations whose sessions are orphans, as of the last renewal; for the function `due`.
     pub fn dead(&self) -> Vec<Incarnation> {
         self.seen.read().dead.clone()
     }

@@ -9,7 +9,7 @@ use super::decode::{self, DecodeError};
 use super::errors::{Kind, Policy};
 use super::layout::{Layout, session_id};
 use super::level::Unconfirmed;
-use super::library;
+use super::library::{self, Function};
 use super::servers::Connection;
 use crate::{Delivery, Page, Queued, ReadError, RowState, SessionKey};
 
@@ -28,12 +28,12 @@ const ROWS: usize = 128;
 /// Asks, and loads the library when it is not there.
 pub(super) async fn ask(
     connection: &mut Connection,
-    function: &str,
+    function: Function,
     tag: &str,
     arguments: &[String],
 ) -> Result<Vec<u8>, RedisError> {
-    let mut command = redis::cmd("FCALL");
-    command.arg(function).arg(1).arg(tag).arg(arguments);
+    let mut command = function.call();
+    command.arg(1).arg(tag).arg(arguments);
     match command.query_async::<Vec<u8>>(connection).await {
         Err(error) if Kind::of(&error).policy() == Policy::Load => {
             Kind::of(&error).count();

@@ -19,7 +19,7 @@ use super::account::ShardRow;
 use super::decode::{self, DecodeError};
 use super::layout::session_id;
 use super::lease::hold;
-use super::library;
+use super::library::Function;
 use super::read::garbled;
 use super::servers::Connection;
 use super::shard::Shard;
@@ -178,8 +178,8 @@ async fn raise_one(
     shard: Shard,
     known: &ShardRow,
 ) -> Result<(ShardRow, bool), RedisError> {
-    let mut call = redis::cmd("FCALL");
-    call.arg(library::RAISE).arg(1).arg(context.layout.tag(shard)).arg(known.epoch).arg(known.counter);
+    let mut call = Function::Raise.call();
+    call.arg(1).arg(context.layout.tag(shard)).arg(known.epoch).arg(known.counter);
     call.arg(context.servers.config().lease().as_millis() as u64);
     let (packed, raised): (Vec<u8>, u64) = call.query_async(connection).await?;
     let row = ShardRow::of(&packed).map_err(garbled)?;

@@ -27,7 +27,8 @@ use super::servers::{Connection, Servers};
 use super::shard::Shard;
 use super::submit::{Gate, Room, Submit, Work};
 use super::witness::{self, Witnesses};
-use super::{ConnectError, library};
+use super::library::{self, Function};
+use super::ConnectError;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::Rules;
@@ -574,7 +575,7 @@ async fn read_accounts(
     for shard in layout.all() {
         let failed = |cause: String| RedisOpenError::Shard { shard, cause };
         let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
-        let packed = ask(&mut connection, library::ACCOUNT, &layout.tag(shard), &[]).await;
+        let packed = ask(&mut connection, Function::Account, &layout.tag(shard), &[]).await;
         let packed = packed.map_err(|error| failed(error.to_string()))?;
         accounts.note(shard, ShardRow::of(&packed).map_err(|error| failed(error.to_string()))?);
     }

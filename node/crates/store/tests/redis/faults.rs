@@ -54,6 +54,27 @@ fn a_library_that_is_gone_is_loaded_again() {
     assert!(seen("no_function") > 0);
 }
 
+/// Nodes of two releases work on one server while a cluster is upgraded.
+#[test]
+fn the_library_of_another_release_stands_beside_this_one_s() {
+    const OTHER: &str = "#!lua name=weir_0123456789abcdef\n\
+        redis.register_function('weir_0123456789abcdef_grow', function() return 'of another release' end)";
+    let redis = Redis::start();
+    let store = store(&redis.url(), |_| {});
+    let flow = Flow::start(&store);
+    for _ in 0..5 {
+        flow.until_more(SOME / 4);
+        redis.ask::<String>(&["FUNCTION", "LOAD", "REPLACE", OTHER]);
+    }
+    flow.until_more(SOME);
+    assert!(flow.end().is_empty());
+    let libraries: redis::Value = redis.ask(&["FUNCTION", "LIST", "LIBRARYNAME", "weir_*"]);
+    let redis::Value::Array(libraries) = libraries else { panic!("{libraries:?}") };
+    assert_eq!(libraries.len(), 2, "{libraries:?}");
+    let answer: String = redis.ask(&["FCALL", "weir_0123456789abcdef_grow", "0"]);
+    assert_eq!(answer, "of another release");
+}
+
 #[test]
 fn a_full_server_takes_no_more_and_is_drained() {
     let redis = Redis::start();

@@ -16,7 +16,8 @@ use crate::redis::layout::counter_above;
 use crate::redis::level::Unconfirmed;
 use crate::redis::mirror::EntryId;
 use crate::redis::shard::Shard;
-use crate::redis::{EnrolError, library};
+use crate::redis::EnrolError;
+use crate::redis::library::{self, Function};
 
 /// How often it is said that the copy goes on.
 const TOUCH: Duration = Duration::from_secs(2);
@@ -91,14 +92,14 @@ impl RedisTarget {
         Ok(RedisTarget { place, cluster_id, from, windows, token, touched, begun, shards, newest_entry })
     }
 
-    fn call(&self, shard: Shard, function: &'static str, arguments: &[String]) -> Result<i64, CopyError> {
+    fn call(&self, shard: Shard, function: Function, arguments: &[String]) -> Result<i64, CopyError> {
         let call = self.command(shard, function, arguments);
         self.place.with(shard, async |connection| call.query_async(connection).await)
     }
 
-    fn command(&self, shard: Shard, function: &str, arguments: &[String]) -> redis::Cmd {
-        let mut call = redis::cmd("FCALL");
-        call.arg(function).arg(1).arg(self.place.layout.tag(shard)).arg(&self.token).arg(arguments);
+    fn command(&self, shard: Shard, function: Function, arguments: &[String]) -> redis::Cmd {
+        let mut call = function.call();
+        call.arg(1).arg(self.place.layout.tag(shard)).arg(&self.token).arg(arguments);
         call
     }
 
@@ -168,9 +169,9 @@ impl CopyTarget for RedisTarget {
         let epoch = now().max(source.epoch + 1).to_string();
         let shards: Vec<Shard> = self.place.layout.all().collect();
         for shard in shards {
-            let begun = self.call(shard, library::COPY_BEGIN, std::slice::from_ref(&epoch))?;
+            let begun = self.call(shard, Function::CopyBegin, std::slice::from_ref(&epoch))?;
             let epoch = u64::try_from(begun).unwrap_or(0);
-            while self.call(shard, library::COPY_CLEAR, &[])? == 1 {
+            while self.call(shard, Function::CopyClear, &[])? == 1 {
                 self.touch()?;
             }
             self.shards.insert(shard, Filled { epoch, ..Filled::default() });
@@ -192,7 +193,7 @@ impl CopyTarget for RedisTarget {
                 filled.page += 1;
                 filled.page
             });
-            let mut call = self.command(shard, library::COPY_IN, &[page.to_string()]);
+            let mut call = self.command(shard, Function::CopyIn, &[page.to_string()]);
             call.arg(write::packed(rows));
             calls.push((shard, call));
         }
@@ -228,7 +229,7 @@ impl CopyTarget for RedisTarget {
                 (ms, seq) => format!("{ms}-{seq}"),
             };
             let arguments = [counter_above(source.number).to_string(), source.group_base.to_string(), newest];
-            self.call(*shard, library::COPY_END, &arguments)?;
+            self.call(*shard, Function::CopyEnd, &arguments)?;
             self.confirm(*shard)?;
         }
         self.own(&meta::finish(&self.place.layout, &self.token))?;

@@ -1,4 +1,4 @@
-//! What `weir_1_due` answers.
+//! What the function `due` answers.
 
 use super::{DecodeError, Values, delayed_entry, outbox_entry, session, unpacked};
 use crate::redis::layout::session_of;

@@ -5,7 +5,7 @@ use redis::Cmd;
 use super::Batch;
 use crate::config::QueueFull;
 use crate::redis::layout::place;
-use crate::redis::library;
+use crate::redis::library::Function;
 use crate::redis::shard::Shard;
 use crate::redis::store::Context;
 use crate::state::Rules;
@@ -14,8 +14,7 @@ use crate::state::Rules;
 const EXACT_MAX: u64 = (1 << 53) - 1;
 
 pub(super) fn command(context: &Context, shard: Shard, batch: &Batch, before: u64, epoch: u64) -> Cmd {
-    let mut command = redis::cmd("FCALL");
-    command.arg(if batch.free { library::FREE } else { library::GROW });
+    let mut command = if batch.free { Function::Free.call() } else { Function::Grow.call() };
     command.arg(1).arg(context.layout.tag(shard));
     command.arg(context.node.incarnation).arg(batch.number).arg(before).arg(epoch);
     limits(&mut command, context, shard);

@@ -222,3 +222,6 @@ impl Debts {
         self.values_bytes = self.values.iter().map(bytes).sum();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,3 +298,47 @@ fn a_sealed_partition_is_at_its_end_when_everything_is_finished() {
     assert!(place.is_at_end());
     assert_eq!(place.low(), mark(3));
 }
+
+#[test]
+fn of_a_handler_s_group_each_key_is_out_once_and_what_has_no_key_has_one_in_common() {
+    let mut place = Place::new(Progress::default(), Rules { one_at_a_time: true, ..rules() });
+    place.page(page(1, &["a", "a", "b", "", "", "a"]), 0, UNIX);
+    assert_eq!(takes(&mut place, 1, 10, 0), [1, 3, 4]);
+    assert_eq!(takes(&mut place, 1, 10, 0), [0; 0]);
+    place.ack(1, mark(1), 1).unwrap();
+    place.ack(1, mark(4), 1).unwrap();
+    assert_eq!(takes(&mut place, 2, 10, 0), [2, 5]);
+    place.nack(2, mark(2), 1, Some(50), 0).unwrap();
+    assert_eq!(takes(&mut place, 1, 10, 49), [0; 0]);
+    assert_eq!(takes(&mut place, 1, 10, 50), [2]);
+}
+
+#[test]
+fn a_rejected_record_is_a_dead_letter_at_once_with_what_was_said_of_it() {
+    let mut place = filled(&["a", "a"]);
+    takes(&mut place, 1, 1, 0);
+    place.say(mark(1), "no such thing".into());
+    place.reject(1, mark(1), 1).unwrap();
+    assert_eq!(place.reject(1, mark(1), 1), Err(NotYours::TakenBack));
+    let dead = place.take_dead(10);
+    assert_eq!((dead.len(), dead[0].failure, dead[0].deliveries), (1, Failure::Rejected, 1));
+    assert_eq!(dead[0].reason.as_deref(), Some("no such thing"));
+    assert_eq!(takes(&mut place, 1, 10, 0), [2], "it holds up nothing");
+    place.buried(mark(1));
+    assert_eq!(place.low(), mark(1));
+}
+
+#[test]
+fn a_record_that_is_put_back_was_never_delivered() {
+    let mut place = filled(&["a", "a", ""]);
+    assert_eq!(takes(&mut place, 1, 10, 0), [1, 2, 3]);
+    for number in 1..=3 {
+        place.put_back(1, mark(number), 1).unwrap();
+    }
+    assert_eq!((place.out(), place.progress(0, UNIX)), (0, Progress::default()));
+    let mut out = Vec::new();
+    place.deliver(2, &mut Room { records: 10, bytes: u64::MAX, is_empty: true }, 0, &mut out);
+    let handed: Vec<_> = out.iter().map(|handed| (handed.record.mark.number, handed.deliveries)).collect();
+    assert_eq!(handed, [(1, 1), (2, 1), (3, 1)]);
+    assert_eq!(place.put_back(1, mark(1), 1), Err(NotYours::Others));
+}

@@ -1,7 +1,7 @@
 //! Loading a shard: every row, by pages, and what is no more.
 
 use super::*;
-use crate::redis::library;
+use crate::redis::library::Function;
 use crate::redis::read::{ask, garbled};
 
 /// Sessions in one answer, about.
@@ -39,7 +39,7 @@ impl Rows {
         let mut cursor = "0".to_owned();
         loop {
             let arguments = [cursor, SESSIONS_PAGE.to_string()];
-            let packed = ask(connection, library::SCAN, &self.layout.tag(shard), &arguments).await?;
+            let packed = ask(connection, Function::Scan, &self.layout.tag(shard), &arguments).await?;
             let (next, sessions) = page(&packed).map_err(garbled)?;
             for session in sessions {
                 match session {
