@@ -16,7 +16,8 @@ use crate::clients::{brought, connect, next, node, options, subscribe};
 use crate::sources;
 
 /// The crates that may measure; a name begins with one of them.
-const CRATES: [&str; 8] = ["net", "store", "cluster", "access", "admin", "broker", "gateway", "node"];
+const CRATES: [&str; 9] =
+    ["net", "store", "cluster", "access", "runtime", "admin", "broker", "gateway", "node"];
 
 /// Units that a name must say.
 const UNITS: [(Unit, &str); 2] = [(Unit::Bytes, "_bytes"), (Unit::Seconds, "_seconds")];
@@ -104,6 +105,9 @@ fn every_name_says_whose_it_is_and_in_which_unit() {
 #[test]
 fn no_label_is_as_many_as_clients_are() {
     let known = [
+        // What operators have made: bindings, and the versions of their handlers.
+        "binding",
+        "class",
         "code",
         "direction",
         "event",
@@ -111,10 +115,12 @@ fn no_label_is_as_many_as_clients_are() {
         "limit",
         "listener",
         "method",
+        "outcome",
         "reason",
         "result",
         "service",
         "source",
+        "version",
         "what",
     ];
     for (name, (_, labels)) in sources::measured() {

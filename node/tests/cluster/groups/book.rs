@@ -1,6 +1,6 @@
 //! The book of a group's work: what was published, delivered and finished, by the clock, and what is wrong with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ struct Pages {
     given: BTreeMap<String, u64>,
     /// Who was told that a record is finished.
     finished: BTreeMap<Id, String>,
+    /// Acknowledged by a member whose call ended before it was answered: finished, or to come again.
+    in_doubt: BTreeSet<Id>,
     /// Records may come again though they were finished: the store has forgotten some.
     has_forgotten: bool,
     /// Acknowledgements without effect, by reason.
@@ -87,6 +89,12 @@ impl Book {
         }
     }
 
+    /// A member's call ended before it heard whether a record is finished.
+    pub fn not_answered(&self, member: &str, id: Id) {
+        self.note(format_args!("{member} does not know of {} {}", id.0, id.1));
+        self.pages().in_doubt.insert(id);
+    }
+
     /// An acknowledgement had no effect.
     pub fn refused(&self, member: &str, (topic, number): &Id, reason: &str) {
         self.note(format_args!("{member} may not finish {topic} {number}: {reason}"));
@@ -104,11 +112,11 @@ impl Book {
         self.pages().finished.len()
     }
 
-    /// Records that were acknowledged to their publisher and that nobody has finished.
+    /// Records that were acknowledged to their publisher and that nobody can have finished.
     pub fn missing(&self) -> Vec<Id> {
         let pages = self.pages();
         let all = pages.published.iter().flat_map(|(topic, last)| (1..=*last).map(|n| (topic.clone(), n)));
-        all.filter(|id| !pages.finished.contains_key(id)).collect()
+        all.filter(|id| !pages.finished.contains_key(id) && !pages.in_doubt.contains(id)).collect()
     }
 
     /// Looks for broken promises, and tells everything there is if there are any.

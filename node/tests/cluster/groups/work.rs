@@ -155,6 +155,17 @@ async fn consume(book: Arc<Book>, nodes: Arc<[Target]>, home: usize) {
 /// Finishes what it is given until the call ends; says why it did.
 async fn work(book: &Book, name: &str, member: &mut Member) -> String {
     let mut tags: HashMap<u64, Vec<(Id, Vec<u8>)>> = HashMap::new();
+    let ended = work_until_the_end(book, name, member, &mut tags).await;
+    tags.into_values().flatten().for_each(|(id, _)| book.not_answered(name, id));
+    ended
+}
+
+async fn work_until_the_end(
+    book: &Book,
+    name: &str,
+    member: &mut Member,
+    tags: &mut HashMap<u64, Vec<(Id, Vec<u8>)>>,
+) -> String {
     for tag in 1.. {
         let heard = match member.hear().await {
             Ok(Some(heard)) => heard,

@@ -62,8 +62,6 @@ pub struct Mqtt {
     pub expiry_was_zero: bool,
     pub has_will: bool,
     pub wants_reasons: bool,
-    /// Why the publish that is being answered was refused for its acknowledgement level.
-    pub refused_level: Option<Box<str>>,
     /// Set when it was let in by enhanced authentication.
     pub method: Option<Box<Method>>,
     /// The version of access when it was let in: copies matched since need not be asked about again.

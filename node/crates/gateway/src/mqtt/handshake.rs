@@ -408,7 +408,6 @@ fn channel(shared: &Arc<Shared>, connect: &Connect<'_>, request: &Request, opene
         expiry_was_zero: request.expiry_seconds == 0,
         has_will: request.will.is_some(),
         wants_reasons: connect.request_problem_information,
-        refused_level: None,
         method: None,
         access_version: shared.broker.access().version(),
         ended: None,

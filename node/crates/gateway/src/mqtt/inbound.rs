@@ -119,10 +119,11 @@ impl Mqtt {
                 if verdict == Verdict::Refused(Reason::NotAuthorized) {
                     self.note_refused_publish(topic);
                 }
-                if let Verdict::Refused(reason) = verdict {
-                    self.refused_level = level_refused(publish, reason);
-                }
-                self.answer_now(answering, verdict, out)
+                let why = match verdict {
+                    Verdict::Refused(reason) => level_refused(publish, reason),
+                    _ => None,
+                };
+                self.answer_now(answering, verdict, why.as_deref(), out)
             }
         }
     }
@@ -151,10 +152,17 @@ impl Mqtt {
         if let Answering::Puback(_) = answering {
             self.intake.waits(false);
         }
-        self.answer_now(answering, verdict, out)
+        self.answer_now(answering, verdict, None, out)
     }
 
-    fn answer_now(&mut self, answering: Answering, verdict: Verdict, out: &mut Vec<u8>) -> Option<Flow> {
+    /// `why`: what a refusal says beside its code.
+    fn answer_now(
+        &mut self,
+        answering: Answering,
+        verdict: Verdict,
+        why: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Option<Flow> {
         let is_repeat = match answering {
             Answering::Puback(packet_id) | Answering::Pubrec(packet_id) => self.intake.settle(packet_id),
             Answering::Nothing | Answering::Pubcomp(_) => false,
@@ -175,7 +183,7 @@ impl Mqtt {
         };
         match answering {
             Answering::Nothing => {}
-            Answering::Puback(id) => self.ack_publish(PacketType::Puback, id, code, out),
+            Answering::Puback(id) => self.ack_publish(PacketType::Puback, id, (code, why), out),
             Answering::Pubcomp(id) => self.ack(PacketType::Pubcomp, id, ReasonCode::Success, out),
             Answering::Pubrec(packet_id) => {
                 if code.is_error() {
@@ -183,7 +191,7 @@ impl Mqtt {
                 } else {
                     self.intake.answered(packet_id);
                 }
-                self.ack_publish(PacketType::Pubrec, packet_id, code, out);
+                self.ack_publish(PacketType::Pubrec, packet_id, (code, why), out);
             }
         }
         None
@@ -208,12 +216,18 @@ impl Mqtt {
 
     /// PUBACK or PUBREC: to a message with an idempotency key it says where the message stands, to one that asked for an
     /// acknowledgement level what was reached, or why it was refused.
-    fn ack_publish(&mut self, kind: PacketType, packet_id: u16, code: ReasonCode, out: &mut Vec<u8>) {
+    fn ack_publish(
+        &mut self,
+        kind: PacketType,
+        packet_id: u16,
+        (code, why): (ReasonCode, Option<&str>),
+        out: &mut Vec<u8>,
+    ) {
         // Whoever asked for no problem information gets no user property either (MQTT-3.1.2-29).
         let may_say = self.version == Version::V5 && self.wants_reasons;
         let position = self.publisher.position().filter(|_| may_say && !code.is_error());
         let reached = self.publisher.reached().filter(|_| may_say && !code.is_error());
-        let refused = self.refused_level.take().filter(|_| may_say && code.is_error());
+        let refused = why.filter(|_| may_say && code.is_error());
         let says_nothing = position.is_none() && reached.is_none() && refused.is_none();
         let Some(id) = NonZeroU16::new(packet_id).filter(|_| !says_nothing) else {
             return self.ack(kind, packet_id, code, out);
@@ -222,7 +236,7 @@ impl Mqtt {
         let reached = reached.map(|reached| (level::PROPERTY, reached.to_string()));
         let said: Vec<(&str, String)> = position.into_iter().chain(reached).collect();
         let user: Vec<(&str, &str)> = said.iter().map(|(name, value)| (*name, &**value)).collect();
-        let ack = Ack { user: List::of(&user), reason: refused.as_deref(), ..Ack::new(id, code) };
+        let ack = Ack { user: List::of(&user), reason: refused, ..Ack::new(id, code) };
         let before = out.len();
         match kind {
             PacketType::Puback => encode::puback(out, &ack, self.version),
@@ -255,7 +269,7 @@ impl Mqtt {
             return None;
         }
         let verdict = self.publisher.release(packet_id);
-        self.answer_now(Answering::Pubcomp(packet_id), verdict, out)
+        self.answer_now(Answering::Pubcomp(packet_id), verdict, None, out)
     }
 
     /// PUBACK, PUBREC or PUBCOMP from a subscriber.

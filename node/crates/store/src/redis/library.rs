@@ -90,7 +90,12 @@ impl Function {
 
 /// Puts the library onto a primary, beside those of other releases. Replicas get it from there.
 pub(super) async fn load(connection: &mut Connection) -> Result<(), RedisError> {
-    redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(&LIBRARY.source).query_async::<String>(connection).await?;
+    redis::cmd("FUNCTION")
+        .arg("LOAD")
+        .arg("REPLACE")
+        .arg(&LIBRARY.source)
+        .query_async::<String>(connection)
+        .await?;
     Ok(())
 }
 

@@ -189,7 +189,8 @@ impl Groups {
         }
     }
 
-    fn hub(&self, key: &GroupKey) -> Option<Arc<Hub>> {
+    /// The group's hub here, if it has one.
+    pub fn hub(&self, key: &GroupKey) -> Option<Arc<Hub>> {
         let hubs = self.hubs.read();
         let of_stream = hubs.get(&(key.realm.clone(), key.stream.clone()))?;
         of_stream.iter().find(|hub| hub.key == *key).cloned()

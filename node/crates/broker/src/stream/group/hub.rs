@@ -10,6 +10,7 @@ mod members;
 pub(super) mod paying;
 pub(super) mod post;
 pub(super) mod reading;
+pub(super) mod returning;
 pub(super) mod storing;
 pub(super) mod sweep;
 pub(super) mod tick;

@@ -12,12 +12,12 @@ use super::{Place, now, read, write};
 use crate::PartitionKey;
 use crate::config::Config;
 use crate::copy::{CopyError, CopyRow, CopyTarget, Digest, Kind, Marks, Pages, Sink, Windows};
+use crate::redis::EnrolError;
 use crate::redis::layout::counter_above;
 use crate::redis::level::Unconfirmed;
+use crate::redis::library::{self, Function};
 use crate::redis::mirror::EntryId;
 use crate::redis::shard::Shard;
-use crate::redis::EnrolError;
-use crate::redis::library::{self, Function};
 
 /// How often it is said that the copy goes on.
 const TOUCH: Duration = Duration::from_secs(2);

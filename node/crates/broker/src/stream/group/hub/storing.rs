@@ -110,8 +110,12 @@ impl Hub {
             let now = clock::now_ms();
             let mut state = hub.state.lock();
             for (place, write) in writes.iter().enumerate() {
+                let key = state.posts.get(&write.partition).map(|post| post.key.clone());
                 if let Some(refusal) = state.written(write, result(&answer, place), now) {
                     hub.refused(write.partition, refusal);
+                    if refusal == Refusal::Unknown && !state.posts.contains_key(&write.partition) {
+                        hub.return_later(&broker, key.into_iter().collect());
+                    }
                 }
             }
             let payments = state.payments(now);

@@ -33,6 +33,10 @@ impl Hub {
             let partitions: Vec<_> = state.posts.keys().copied().collect();
             // Who shuts down gives its places back; otherwise they are gone, or another's.
             let is_given_back = over == Ended::ShuttingDown && stands;
+            if over == Ended::LeaseLost {
+                // Unless the lease is over for good, nobody else can take them.
+                self.return_later(broker, state.posts.values().map(|post| post.key.clone()).collect());
+            }
             for partition in partitions.into_iter().filter(|_| !is_given_back) {
                 state.drop_post(partition, now);
             }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use weir_store::PartitionKey;
+
 use super::{Hub, State};
 use crate::broker::Broker;
 use crate::limited::Limit;
@@ -24,7 +26,8 @@ impl Hub {
         let config = broker.config();
         let mut state = self.state.lock();
         state.take_back(config.group_release_wait_ms, now);
-        let anew = state.give_up(config.queue_look_ms, now);
+        let broken = state.give_up(config.queue_look_ms, now);
+        let anew = broken.len() as u64;
         let dropped = state.dropped();
         (0..state.newly_full()).for_each(|_| broker.limited(Limit::GroupPending));
         let stalled = state.end_stalled(now);
@@ -40,6 +43,7 @@ impl Hub {
         Counts::add(&self.counts.stalled, "stalled", stalled);
         if anew > 0 {
             self.moved.notify_waiters();
+            self.return_later(broker, broken);
         }
         self.store(broker, steps, writes);
         self.read(broker, reads);
@@ -87,21 +91,25 @@ impl State {
         self.tell(all);
     }
 
-    /// Lets go places that do not work; says how many. Others are looked at now and then unasked.
-    fn give_up(&mut self, look_ms: u64, now: u64) -> u64 {
+    /// Lets go places that do not work; says which. Others are looked at now and then unasked.
+    fn give_up(&mut self, look_ms: u64, now: u64) -> Vec<PartitionKey> {
         let mut broken = Vec::new();
         for (partition, post) in &mut self.posts {
             if post.trouble_since.is_some_and(|since| now.saturating_sub(since) >= TROUBLE_MAX_MS) {
-                broken.push(*partition);
+                broken.push((*partition, post.key.clone()));
             }
             if now.saturating_sub(post.looked_at) >= look_ms {
                 post.looked_at = now;
                 post.place.look_again();
             }
         }
-        let count = broken.len() as u64;
-        broken.into_iter().for_each(|partition| self.drop_post(partition, now));
-        count
+        broken
+            .into_iter()
+            .map(|(partition, key)| {
+                self.drop_post(partition, now);
+                key
+            })
+            .collect()
     }
 
     /// Places in which no more may be pending, since now.
