@@ -95,10 +95,14 @@ impl Book {
         self.pages().in_doubt.insert(id);
     }
 
-    /// An acknowledgement had no effect.
+    /// An acknowledgement had no effect; of one that got lost on its way to the store that is not known.
     pub fn refused(&self, member: &str, (topic, number): &Id, reason: &str) {
         self.note(format_args!("{member} may not finish {topic} {number}: {reason}"));
-        *self.pages().refused.entry(reason.to_owned()).or_default() += 1;
+        let mut pages = self.pages();
+        *pages.refused.entry(reason.to_owned()).or_default() += 1;
+        if reason == "elsewhere" {
+            pages.in_doubt.insert((topic.clone(), *number));
+        }
     }
 
     /// A member's call came to an end.

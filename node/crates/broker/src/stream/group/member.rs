@@ -168,7 +168,8 @@ impl Answers {
         self.hub.answer(&self.broker, self.member, receipts, Verb::Ack)
     }
 
-    /// The same, and waits until it is stored. What was lost before that is answered [`NotYours::Elsewhere`].
+    /// The same, and waits until it is stored. What was lost before that is answered [`NotYours::Elsewhere`]: whether
+    /// the store has it is not known then, and it may come again.
     pub async fn ack_sync(&self, receipts: &[Receipt]) -> Vec<Refused> {
         let mut refused = self.ack(receipts);
         let marks = self.hub.unstored();
