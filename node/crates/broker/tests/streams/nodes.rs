@@ -128,6 +128,29 @@ async fn a_node_that_slept_past_its_lease_is_refused_and_its_members_told() {
     b.shutdown().await;
 }
 
+/// Its lease has held all the time, so nobody else could take what it did not serve any more.
+#[tokio::test]
+async fn a_node_that_was_cut_off_for_a_while_gives_back_what_it_has_let_go() {
+    let (shared, a, b) = two_nodes().await;
+    let mut on_a = join(&a).await;
+    until("all partitions are served", async || owned(&b).await == 8).await;
+    shared.store.hold_mirror(a.incarnation());
+    let ended = loop {
+        if let Err(ended) = next(&mut on_a).await {
+            break ended;
+        }
+    };
+    assert_eq!(ended, Ended::LeaseLost);
+    drop(on_a);
+    let mut on_b = join(&b).await;
+    shared.store.let_mirror_go(a.incarnation());
+    publish(&b, 64, 0..50).await;
+    finish_with(&mut [&mut on_b], 50).await;
+    assert_eq!(owners(&b).await, BTreeSet::from([b.incarnation()]));
+    a.shutdown().await;
+    b.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_group_with_members_on_two_nodes_is_moved_as_one() {
     let (_shared, a, b) = two_nodes().await;
