@@ -68,7 +68,8 @@ fn packets_whose_last_byte_never_comes_hold_what_was_sent_and_no_more() {
         assert_eq!(raw.frame(), [0xD0, 0]);
     }
     drop(attackers);
-    scene.survives(ATTACKERS * PACKET_BYTES);
+    // A buffer that grows is there twice for a moment, and the allocator keeps what it was for a while.
+    scene.survives(ATTACKERS * PACKET_BYTES * 3 / 2);
 }
 
 #[test]
