@@ -1,5 +1,6 @@
 //! A member of a group: it asks for records, and answers for each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,8 +201,10 @@ impl Answers {
     /// step, and what is owed is published after that. Waits while too much of it is not stored or not published.
     /// Only of a group of a handler's binding.
     pub async fn finish(&self, finished: Vec<(Receipt, Effects)>) -> Vec<Refused> {
-        if let Some((receipt, _)) = finished.iter().find(|(_, effects)| !effects.is_empty()) {
-            self.hub.settles(receipt.partition).await;
+        let brings = finished.iter().filter(|(_, effects)| !effects.is_empty());
+        let partitions: BTreeSet<u32> = brings.map(|(receipt, _)| receipt.partition).collect();
+        for partition in partitions {
+            self.hub.settles(partition).await;
         }
         self.hub.finish(&self.broker, self.member, finished)
     }
