@@ -133,13 +133,11 @@ pub(crate) struct Made {
     pub numbering: u64,
     pub config: Config,
     pub meters: Arc<Meters>,
-    /// What is left of an earlier link with the same incarnation.
-    pub past: Option<Past>,
 }
 
 impl Link {
     pub(crate) fn new(made: Made) -> Arc<Link> {
-        let Made { node, incarnation, address, slot, numbering, config, meters, past } = made;
+        let Made { node, incarnation, address, slot, numbering, config, meters } = made;
         let limits = |stream: usize| Limits {
             frames_bytes_max: config.frames_bytes_max,
             frames_bytes_high: config.frames_bytes_high,
@@ -151,7 +149,7 @@ impl Link {
             room: Notify::new(),
         });
         let inbound = std::array::from_fn(|_| Mutex::new(Inbound::new(config.run_bytes_max)));
-        let link = Link {
+        Arc::new(Link {
             node,
             incarnation,
             slot,
@@ -175,11 +173,7 @@ impl Link {
             missed: AtomicU64::new(0),
             missed_told: AtomicU64::new(0),
             counters: Counters::default(),
-        };
-        if let Some(past) = past {
-            link.remember(&past);
-        }
-        Arc::new(link)
+        })
     }
 
     /// A number below [`LINKS_MAX`] that no other link has as long as this one lives.

@@ -33,13 +33,14 @@ impl From<Numbers> for proto::StreamNumbers {
 }
 
 impl Link {
-    pub(super) fn remember(&self, past: &Past) {
+    /// Goes on where an earlier link with the same incarnation of the peer ended; before the first connection.
+    pub(crate) fn remember(&self, past: &Past) {
         self.peer_numbering.store(past.numbering, Ordering::Relaxed);
         self.counters.heard_frames.store(past.heard_frames, Ordering::Relaxed);
         for (inbound, heard) in self.inbound.iter().zip(past.heard) {
             inbound.lock().go_on_from(heard);
         }
-        self.missed.store(past.missed, Ordering::Relaxed);
+        self.missed.fetch_add(past.missed, Ordering::Relaxed);
         self.tell_missed();
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use metrics::counter;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use weir_net::peer::{Alpn, PeerConnection, code};
 
 use super::table::{Entry, Place};
@@ -50,13 +50,19 @@ impl Shared {
             numbering: place.numbering,
             config: self.config.clone(),
             meters: self.meters.clone(),
-            past: place.past,
         });
         let (dialled, taken) = mpsc::channel(1);
-        let end = CancellationToken::new();
-        let life = Life { shared: self.clone(), link: link.clone(), dialled: taken, end: end.clone() };
+        let (end, over) = (CancellationToken::new(), CancellationToken::new());
+        let life = Life {
+            shared: self.clone(),
+            link: link.clone(),
+            dialled: taken,
+            end: end.clone(),
+            earlier: place.earlier,
+            _over: over.clone().drop_guard(),
+        };
         self.lives.lock().push(tokio::spawn(life.live()));
-        Entry { link, dialled, end }
+        Entry { link, dialled, end, over }
     }
 }
 
@@ -65,12 +71,17 @@ struct Life {
     link: Arc<Link>,
     dialled: mpsc::Receiver<Connected>,
     end: CancellationToken,
+    /// Set when an earlier link to the same node, which is still ending, is over.
+    earlier: Option<CancellationToken>,
+    /// Tells that this one is, when it goes.
+    _over: DropGuard,
 }
 
 impl Life {
     async fn live(mut self) {
         let Shared { ends, meters, .. } = &*self.shared.clone();
         let link = self.link.clone();
+        self.go_on_from_earlier().await;
         meters.links.increment(1.0);
         ends.inbox.linked(&link);
         let mut next = None;
@@ -99,6 +110,16 @@ impl Life {
         self.shared.table.lock().free(&link, past);
         meters.links.decrement(1.0);
         tracing::info!(node = %link.node_id(), incarnation = link.incarnation(), "link over");
+    }
+
+    /// Takes up what is left of an earlier link to the same peer, once that is over.
+    async fn go_on_from_earlier(&mut self) {
+        if let Some(earlier) = self.earlier.take() {
+            earlier.cancelled().await;
+        }
+        if let Some(past) = self.shared.table.lock().past_of(&self.link) {
+            self.link.remember(&past);
+        }
     }
 
     /// The next connection; `None` when the link is over.

@@ -20,6 +20,8 @@ pub(super) struct Table {
     slots: u64,
     numberings: u64,
     past: VecDeque<(NodeId, Past)>,
+    /// Links that are ending: of each node the latest one.
+    ending: HashMap<NodeId, CancellationToken>,
 }
 
 pub(super) struct Entry {
@@ -27,13 +29,16 @@ pub(super) struct Entry {
     /// Connections that the peer dialled. One waits at most; another one is refused meanwhile.
     pub dialled: mpsc::Sender<Connected>,
     pub end: CancellationToken,
+    /// Set when it has ended and what is left of it is in the table.
+    pub over: CancellationToken,
 }
 
 /// A place in the table for a new link.
 pub(super) struct Place {
     pub slot: u8,
     pub numbering: u64,
-    pub past: Option<Past>,
+    /// Set when an earlier link to the node, which is still ending, is over.
+    pub earlier: Option<CancellationToken>,
 }
 
 impl Table {
@@ -56,13 +61,16 @@ impl Table {
             let peer = peers.iter().find(|peer| is(peer));
             match peer {
                 Some(peer) => entry.link.set_address(peer.address),
-                None => entry.end.cancel(),
+                None => {
+                    self.ending.insert(node.clone(), entry.over.clone());
+                    entry.end.cancel();
+                }
             }
             peer.is_some()
         });
     }
 
-    /// A free slot, and what is left of an earlier link; `None` when all slots are taken.
+    /// A free slot and the next numbering; `None` when all slots are taken.
     pub fn place(&mut self, peer: &LinkPeer) -> Option<Place> {
         let slot = (!self.slots).trailing_zeros() as u8;
         if usize::from(slot) >= LINKS_MAX {
@@ -70,10 +78,15 @@ impl Table {
         }
         self.slots |= 1 << slot;
         self.numberings += 1;
-        let found = self.past.iter().position(|(node, _)| *node == peer.node_id);
+        self.ending.retain(|_, over| !over.is_cancelled());
+        Some(Place { slot, numbering: self.numberings, earlier: self.ending.get(&peer.node_id).cloned() })
+    }
+
+    /// Takes what is left of an earlier link to the same incarnation of the node.
+    pub fn past_of(&mut self, link: &Link) -> Option<Past> {
+        let found = self.past.iter().position(|(node, _)| node == link.node_id());
         let past = found.and_then(|at| self.past.remove(at)).map(|(_, past)| past);
-        let past = past.filter(|past| past.incarnation == peer.incarnation);
-        Some(Place { slot, numbering: self.numberings, past })
+        past.filter(|past| past.incarnation == link.incarnation())
     }
 
     pub fn insert(&mut self, entry: Entry) {

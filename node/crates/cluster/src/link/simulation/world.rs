@@ -86,7 +86,7 @@ fn local(node: usize) -> LinkLocal {
 }
 
 fn link(to: usize, numbering: u64, past: Option<Past>) -> Arc<Link> {
-    Link::new(Made {
+    let link = Link::new(Made {
         node: name(to),
         incarnation: 1,
         address: "127.0.0.1:1".parse().expect("an address"),
@@ -94,8 +94,11 @@ fn link(to: usize, numbering: u64, past: Option<Past>) -> Arc<Link> {
         numbering,
         config: config(),
         meters: Arc::new(Meters::new()),
-        past,
-    })
+    });
+    if let Some(past) = past {
+        link.remember(&past);
+    }
+    link
 }
 
 impl World {
