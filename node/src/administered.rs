@@ -176,6 +176,9 @@ impl Machine for Administered {
                 let reloaded = tokio::task::spawn_blocking(move || tls.reload()).await;
                 problems.extend(reloaded.ok().and_then(Result::err).map(|error| error.to_string()));
             }
+            if let Some(place) = &self.place {
+                problems.extend(place.reload().await.err().map(|error| error.to_string()));
+            }
             problems
         })
     }

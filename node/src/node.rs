@@ -59,13 +59,15 @@ pub enum Over {
 }
 
 impl Node {
-    /// Opens the store, restores the broker from it, takes its place among the other nodes, and only then, with
-    /// everything heard that they know, lets clients in.
+    /// Opens the listener of administration, which says that the node is not ready; opens the store, restores the
+    /// broker from it, takes its place among the other nodes, and only then, with everything heard that they know,
+    /// lets clients in.
     ///
     /// # Errors
     /// The store cannot be used, a listener cannot be opened, or the node cannot be one of its cluster.
     pub async fn start(config: Config, metrics: Render) -> anyhow::Result<Self> {
         let occupant = Occupant::take(&config.node.data_dir)?;
+        let admin = open_admin(&config).await?;
         let opened = store::open(&config).await?;
         let store = Arc::clone(&opened.store);
         let access = open_access(config.access.clone()).await?;
@@ -99,7 +101,7 @@ impl Node {
             tls: gateway.tls(),
         });
         administered.listens(gateway.addresses());
-        let admin = open_admin(&config, &broker, &administered).await?;
+        let admin = admin.map(|opening| opening.serve(broker.clone(), administered.clone())).transpose()?;
         if let Some(place) = &place {
             place.serves(&gateway.addresses()).await;
         }
@@ -148,6 +150,11 @@ impl Node {
         }
         if let Err(error) = self.gateway.reload_tls().await {
             tracing::error!(%error, "told to read the certificates again: the old ones stay");
+        }
+        if let Some(place) = &self.place
+            && let Err(error) = place.reload().await
+        {
+            tracing::error!(%error, "told to read the certificates for peers again: the old ones stay");
         }
         for problem in self.admin.iter().flat_map(weir_admin::Server::reload) {
             tracing::error!(problem, "told to read the settings of administration again: the old ones stay");
@@ -224,17 +231,12 @@ impl Node {
     }
 }
 
-/// Opens the listener of administration, if there is to be one.
-async fn open_admin(
-    config: &Config,
-    broker: &Broker,
-    administered: &Arc<Administered>,
-) -> anyhow::Result<Option<weir_admin::Server>> {
+/// Opens the listener of administration, if there is to be one: health is asked for before the node is there.
+async fn open_admin(config: &Config) -> anyhow::Result<Option<weir_admin::server::Opening>> {
     let Some(address) = config.listen.admin.socket() else { return Ok(None) };
     let listen = weir_admin::server::Listen { address, net: &config.net, data_dir: &config.node.data_dir };
-    let opened =
-        weir_admin::Server::start(config.admin.clone(), listen, broker.clone(), administered.clone());
-    Ok(Some(opened.await.context("the node cannot be administered")?))
+    let opened = weir_admin::Server::open(config.admin.clone(), listen).await;
+    Ok(Some(opened.context("the node cannot be administered")?))
 }
 
 /// Takes the node's place among others, if it is to have one, and catches up with them.

@@ -12,7 +12,7 @@ use weir_broker::Broker;
 use weir_broker::peers::inbox::Inbox;
 use weir_cluster::{Cluster, LinkLocal, Links, Local, Members, StoreKind};
 use weir_gateway::Elsewhere;
-use weir_net::peer::NodeId;
+use weir_net::peer::{NodeId, Renewal};
 use weir_store::Store;
 
 use crate::config::Config;
@@ -41,8 +41,10 @@ pub struct Place {
     gossip_interval: Duration,
     /// The host of server references; `None` = as listened at.
     client_host: Option<String>,
-    /// Tells and hears what nodes were acknowledged.
-    marks: AbortHandle,
+    /// The certificates for peers.
+    renewal: Arc<Renewal>,
+    /// What tells and hears which nodes were acknowledged, and what looks at the files of the certificates.
+    tasks: Vec<AbortHandle>,
 }
 
 /// The store that a node brings along.
@@ -78,7 +80,8 @@ impl Place {
     ) -> anyhow::Result<Self> {
         let name = config.node.name();
         let node_id: NodeId = name.parse().context("`node.id`")?;
-        let tls = certificates::load(&config.cluster, &node_id, &config.node.data_dir)?;
+        let files = certificates::files(&config.cluster, &node_id, &config.node.data_dir)?;
+        let tls = files.read().context("the certificates of the cluster cannot be used")?;
         let release = env!("CARGO_PKG_VERSION");
         let local = Local {
             node_id: node_id.clone(),
@@ -91,6 +94,7 @@ impl Place {
             listeners: BTreeMap::new(),
         };
         let cluster = Cluster::start(&config.cluster, local, tls).await?;
+        let renewal = Renewal::new(cluster.endpoint().clone(), files);
         let ends = LinkLocal {
             node_id,
             incarnation,
@@ -104,6 +108,11 @@ impl Place {
         links.follow(cluster.members());
         let (store, data_dir) = (Arc::clone(shared.store), config.node.data_dir.clone());
         let marks = tokio::spawn(marks::keep(store, cluster.clone(), cluster.members(), data_dir));
+        let mut tasks = vec![marks.abort_handle()];
+        let look_every = Duration::from_secs(config.cluster.reload_seconds);
+        if !look_every.is_zero() {
+            tasks.push(tokio::spawn(renewal.clone().watch(look_every)).abort_handle());
+        }
         Ok(Self {
             cluster,
             links,
@@ -112,8 +121,19 @@ impl Place {
             joins: !config.cluster.join.is_empty(),
             gossip_interval: Duration::from_millis(config.cluster.gossip_interval_ms),
             client_host: config.cluster.client_host.clone(),
-            marks: marks.abort_handle(),
+            renewal,
+            tasks,
         })
+    }
+
+    /// Reads the certificates for peers again now.
+    ///
+    /// # Errors
+    /// They cannot be used; the old stay.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        let renewal = self.renewal.clone();
+        tokio::task::spawn_blocking(move || renewal.reload()).await??;
+        Ok(())
     }
 
     /// The address peers are told.
@@ -227,7 +247,7 @@ impl Place {
             }
         };
         let _ = tokio::time::timeout(ARRIVAL, has_arrived).await;
-        self.marks.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.cluster.leave().await;
         self.links.stop().await;
     }

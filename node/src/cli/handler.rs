@@ -11,6 +11,7 @@ mod fresh;
 mod local;
 mod logs;
 mod manage;
+mod middleware;
 mod secret;
 
 /// What `weir handler` takes.
@@ -26,7 +27,7 @@ enum Action {
     New(fresh::New),
     /// Run a handler on messages from a file, on this machine, under a server's limits.
     Test(Box<local::Test>),
-    /// Upload a handler, and bind it if topics or a stream are said.
+    /// Upload a handler, and bind it if topics, a stream or middleware's hooks are said.
     Deploy(Box<deploy::Deploy>),
     /// List handlers, their versions and aliases.
     List(Box<manage::List>),
@@ -38,7 +39,7 @@ enum Action {
     Rollback(Box<manage::Rollback>),
     /// End a handler that nothing is bound to, or one version of it.
     Delete(Box<manage::Delete>),
-    /// Tie a handler to topics or to a stream.
+    /// Tie a handler to topics, to a stream, or as middleware to connections and messages.
     Bind(Box<binding::Bind>),
     /// List bindings.
     Bindings(Box<binding::List>),

@@ -4,26 +4,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use weir_cluster::Config;
-use weir_net::peer::{CA_FILE, CA_KEY_FILE, NODE_FILE, NODE_KEY_FILE, NodeId, PeerAuthority, PeerTls};
+use weir_net::peer::{CA_FILE, CA_KEY_FILE, NODE_FILE, NODE_KEY_FILE, NodeId, PeerAuthority, PeerFiles};
 
 /// Below the data directory.
 const DIRECTORY: &str = "cluster-tls";
 
-/// Reads the configured files; without any, makes an authority and a certificate in the data directory. An
-/// authority of another node that was copied there, with its key, is used instead of a new one.
+/// The configured files; without any, makes an authority and a certificate in the data directory. An authority of
+/// another node that was copied there, with its key, is used instead of a new one.
 ///
 /// # Errors
-/// Files are missing or do not belong together, or none can be made.
-pub fn load(config: &Config, node: &NodeId, data_dir: &Path) -> anyhow::Result<PeerTls> {
-    let files = match (&config.ca, &config.certificate, &config.key) {
+/// Only some are configured, or none can be made.
+pub fn files(config: &Config, node: &NodeId, data_dir: &Path) -> anyhow::Result<PeerFiles> {
+    let [ca, certificate, key] = match (&config.ca, &config.certificate, &config.key) {
         (Some(ca), Some(certificate), Some(key)) => [ca.clone(), certificate.clone(), key.clone()],
         (None, None, None) => own(node, &data_dir.join(DIRECTORY))?,
         _ => bail!(
             "`cluster.ca`, `cluster.certificate` and `cluster.key` go together: `weir cluster init` makes all three"
         ),
     };
-    let [ca, certificate, key] = files;
-    PeerTls::from_pem(&ca, &certificate, &key).context("the certificates of the cluster cannot be used")
+    Ok(PeerFiles { ca, certificate, key })
 }
 
 fn own(node: &NodeId, dir: &Path) -> anyhow::Result<[PathBuf; 3]> {
@@ -61,8 +60,8 @@ mod tests {
         weir_net::tls::install_ring();
         let dir = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let tls = load(&Config::default(), &named("a"), dir.path()).unwrap();
-            assert_eq!(tls.node_id().as_str(), "a");
+            let files = files(&Config::default(), &named("a"), dir.path()).unwrap();
+            assert_eq!(files.read().unwrap().node_id().as_str(), "a");
         }
     }
 
@@ -70,13 +69,13 @@ mod tests {
     fn an_authority_that_was_brought_along_is_used() {
         weir_net::tls::install_ring();
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        load(&Config::default(), &named("a"), first.path()).unwrap();
+        files(&Config::default(), &named("a"), first.path()).unwrap();
         let there = second.path().join(DIRECTORY);
         std::fs::create_dir(&there).unwrap();
         for file in [CA_FILE, CA_KEY_FILE] {
             std::fs::copy(first.path().join(DIRECTORY).join(file), there.join(file)).unwrap();
         }
-        load(&Config::default(), &named("b"), second.path()).unwrap();
+        files(&Config::default(), &named("b"), second.path()).unwrap();
         let of = |dir: &Path| std::fs::read(dir.join(DIRECTORY).join(CA_FILE)).unwrap();
         assert_eq!(of(first.path()), of(second.path()));
     }
@@ -84,7 +83,7 @@ mod tests {
     #[test]
     fn half_of_the_files_is_refused_by_their_keys() {
         let config = Config { ca: Some("ca.pem".into()), ..Config::default() };
-        let error = load(&config, &named("a"), Path::new("")).unwrap_err().to_string();
+        let error = files(&config, &named("a"), Path::new("")).unwrap_err().to_string();
         assert!(error.contains("`cluster.key`"), "{error}");
     }
 }

@@ -1,8 +1,5 @@
 //! Who may administer: tokens with scopes and an end, certificates, and nobody else where a node is not open.
 
-use std::path::{Path, PathBuf};
-
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use weir_admin::client::{Client as Admin, Target};
 use weir_admin::proto::{
     AccountsCreateTokenRequest, AccountsListTokensRequest, AccountsRevokeTokenRequest, SessionsKickRequest,
@@ -11,9 +8,8 @@ use weir_admin::proto::{
 use weir_admin::tonic::Code;
 use weir_testkit::eventually;
 
-use crate::scene::{
-    admin, at, bearer, bearing, closed, json, node, refusal, target, text, token, weir, weir_with,
-};
+use crate::authority::{Authority, secure};
+use crate::scene::{admin, at, bearer, bearing, closed, json, node, refusal, text, token, weir, weir_with};
 
 fn list() -> SessionsListRequest {
     SessionsListRequest::default()
@@ -112,52 +108,6 @@ async fn nobody_gives_a_scope_that_they_do_not_have() {
     let listed =
         clerk.accounts().list_tokens(AccountsListTokensRequest {}).await.expect("listed").into_inner();
     assert_eq!(listed.tokens.len(), 2);
-}
-
-/// Vouches for those who administer.
-struct Authority {
-    dir: tempfile::TempDir,
-    params: CertificateParams,
-    key: KeyPair,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut params = CertificateParams::new(Vec::new()).expect("params");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "operators");
-        let key = KeyPair::generate().expect("a key");
-        std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).expect("signed").pem())
-            .expect("written");
-        Authority { dir, params, key }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Writes the certificate and key of somebody of this name.
-    fn certify(&self, name: &str) {
-        let mut params = CertificateParams::new(Vec::new()).expect("params");
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(&key, &issuer).expect("signed");
-        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).expect("written");
-        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).expect("written");
-    }
-
-    fn shown(&self, target: Target, name: &str) -> Target {
-        let file = |kind: &str| Some(self.path(&format!("{name}.{kind}")));
-        Target { certificate: file("pem"), key: file("key"), ..target }
-    }
-}
-
-fn secure(node: &weir_testkit::Node, ca: &Path) -> Target {
-    let server = format!("https://localhost:{}", node.address("admin").port());
-    Target { server, ca_file: Some(ca.to_owned()), ..target(node) }
 }
 
 #[tokio::test]

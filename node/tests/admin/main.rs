@@ -3,6 +3,8 @@
 mod access;
 mod accounts;
 mod audit;
+mod authority;
+mod certificates;
 mod cluster;
 mod commands;
 mod configuration;
@@ -13,6 +15,7 @@ mod names;
 mod rebalance;
 mod reflection;
 mod scene;
+mod scopes;
 mod sessions;
 mod standing;
 mod topics;

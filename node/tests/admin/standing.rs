@@ -27,7 +27,7 @@ fn id(token: &str) -> String {
 }
 
 /// How a call ends, whatever it says before.
-async fn end<T>(answers: &mut Streaming<T>) -> Status {
+pub async fn end<T>(answers: &mut Streaming<T>) -> Status {
     loop {
         match tokio::time::timeout(PATIENCE, answers.message()).await.expect("in time") {
             Ok(Some(_)) => {}
@@ -37,7 +37,7 @@ async fn end<T>(answers: &mut Streaming<T>) -> Status {
     }
 }
 
-fn why(status: &Status) -> (Code, String) {
+pub fn why(status: &Status) -> (Code, String) {
     (status.code(), detail(status).reason)
 }
 

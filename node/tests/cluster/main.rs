@@ -1,5 +1,6 @@
 //! Promise: many nodes are one broker: a client cannot tell which of them it is connected to.
 
+mod certificates;
 mod delivery;
 mod dev_cluster;
 mod drain;

@@ -75,7 +75,7 @@ pub async fn stream(admin: &Admin, name: &str, filter: &str, partitions: u32) {
 }
 
 pub fn from_stream(handler: &str, stream: &str, outputs: &[&str]) -> HandlerBindingSpec {
-    let source = Source::Stream(HandlerStream { stream: stream.to_owned(), start: None });
+    let source = Source::Stream(HandlerStream { stream: stream.to_owned(), start: None, changelog: false });
     spec(handler, source, outputs)
 }
 
@@ -132,7 +132,7 @@ pub fn text(record: &StreamRecord) -> (&str, &str) {
 }
 
 /// Looks again and again until it is so.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {

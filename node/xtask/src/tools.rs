@@ -28,6 +28,7 @@ pub fn bring() -> Vec<String> {
     let brought = [
         ("mosquitto, mosquitto_pub, mosquitto_sub", mosquitto()),
         ("redis-server, redis-cli, redis-benchmark", redis()),
+        ("valkey-server", valkey()),
         ("paho-mqtt", python()),
         ("mqtt.js, ws", node()),
         ("buf", buf()),
@@ -126,24 +127,64 @@ fn faketime() -> Result<()> {
 /// Out of Debian's package, which is not installed: its server is not wanted.
 fn promtool() -> Result<()> {
     let here = directory().join("prometheus");
-    let program = here.join("promtool");
-    if program.is_file() {
+    if here.join("promtool").is_file() {
         return Ok(());
     }
+    unpack(&here, &["prometheus"], &[], "usr/bin/promtool", "promtool")
+}
+
+/// A server that knows WAITAOF, which Debian 12 has among its backports: out of its packages, which are not installed.
+fn valkey() -> Result<()> {
+    let here = directory().join("valkey");
+    if here.join("valkey-server").is_file() {
+        return Ok(());
+    }
+    let packages = ["valkey-tools"];
+    // The one program that is called by several names.
+    let program = "usr/bin/valkey-check-rdb";
+    unpack(&here, &packages, &[], program, "valkey-server").or_else(|_| {
+        let release = fs::read_to_string("/etc/os-release")?;
+        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+        let codename = codename.context("/etc/os-release names no release")?;
+        // Beside what this machine has configured, which stays as it is.
+        let own = here.join("apt");
+        fs::create_dir_all(own.join("lists/partial"))?;
+        fs::create_dir_all(own.join("cache/archives/partial"))?;
+        let backports = format!("deb http://deb.debian.org/debian {codename}-backports main\n");
+        fs::write(own.join("sources.list"), backports)?;
+        let option = |name: &str, path: &str| format!("-oDir::{name}={}", own.join(path).display());
+        let options = [
+            option("Etc::sourcelist", "sources.list"),
+            "-oDir::Etc::sourceparts=-".to_owned(),
+            option("State::lists", "lists"),
+            option("Cache", "cache"),
+        ];
+        let unpacked = unpack(&here, &packages, &options, program, "valkey-server");
+        fs::remove_dir_all(own)?;
+        unpacked
+    })
+}
+
+/// Takes one program out of Debian packages, which are downloaded with these options of apt-get and not installed.
+fn unpack(here: &Path, packages: &[&str], options: &[String], program: &str, name: &str) -> Result<()> {
     let unpacked = here.join("package");
     fs::create_dir_all(&unpacked)?;
-    let fetch = || must(command("apt-get").args(["download", "-q", "prometheus"]).current_dir(&here));
+    let apt = |words: &[&str]| must(command("apt-get").args(options).args(words).current_dir(here));
+    let fetch = || apt(&[&["download", "-q"], packages].concat());
     if fetch().is_err() {
-        must(command("apt-get").args(["update", "-q"]))?;
+        apt(&["update", "-q"])?;
         fetch()?;
     }
-    let mut entries = fs::read_dir(&here)?.filter_map(Result::ok).map(|entry| entry.path());
-    let package = entries.find(|path| path.extension().is_some_and(|kind| kind == "deb"));
-    let package = package.context("apt-get downloaded no package")?;
-    must(command("dpkg-deb").arg("--extract").arg(&package).arg(&unpacked))?;
-    fs::rename(unpacked.join("usr/bin/promtool"), program)?;
-    fs::remove_dir_all(unpacked)?;
-    fs::remove_file(package).context("cannot remove the package")
+    let entries = fs::read_dir(here)?.filter_map(Result::ok).map(|entry| entry.path());
+    let fetched = entries.filter(|path| path.extension().is_some_and(|kind| kind == "deb"));
+    let fetched: Vec<PathBuf> = fetched.collect();
+    for package in &fetched {
+        must(command("dpkg-deb").arg("--extract").arg(package).arg(&unpacked))?;
+        fs::remove_file(package).context("cannot remove the package")?;
+    }
+    fs::rename(unpacked.join(program), here.join(name))
+        .with_context(|| format!("{} has no {program}", packages.join(", ")))?;
+    fs::remove_dir_all(unpacked).context("cannot remove what was unpacked")
 }
 
 /// Does it unless it was done for files of exactly this content.

@@ -46,6 +46,13 @@ impl Refused {
         Self { hint: hint.to_owned(), ..Self::new(Code::Unauthenticated, "no_credentials", message) }
     }
 
+    /// A certificate that was good when the connection began.
+    #[must_use]
+    pub fn not_believed() -> Self {
+        let message = "the certificate was revoked, or its authority is believed no more";
+        Self::new(Code::Unauthenticated, "revoked", message)
+    }
+
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::Internal, "internal", message)

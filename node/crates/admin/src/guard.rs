@@ -1,21 +1,20 @@
-//! The guard before all services: who calls, whether they may, and how long it may take.
+//! The guard before all services: whether there is a node yet, who calls, whether they may, and how long it may take.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use metrics::counter;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::service::Routes;
 use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
-use x509_parser::der_parser::asn1_rs::FromDer as _;
-use x509_parser::prelude::X509Certificate;
 
 use crate::audit;
 use crate::caller::Caller;
@@ -30,11 +29,18 @@ use crate::tokens::{NotTaken, Tokens};
 /// The guard answers a little before tonic does, which would call it cancelled.
 const AHEAD: Duration = Duration::from_millis(2);
 
-/// Who is let through.
+/// Who is let through, and to whom.
 pub struct Gate {
-    pub config: Config,
-    pub machine: Arc<dyn Machine>,
+    config: Config,
     pub tokens: Arc<Tokens>,
+    node: OnceLock<Node>,
+}
+
+/// Who answers.
+struct Node {
+    machine: Arc<dyn Machine>,
+    /// All services but health.
+    routes: Routes,
 }
 
 #[derive(Clone)]
@@ -71,17 +77,20 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Answer {
         let service = label(request.uri().path());
-        let wait = match self.gate.let_through(&mut request) {
-            Ok(wait) => wait,
+        let (wait, routes) = match self.gate.let_through(&mut request) {
+            Ok(through) => through,
             Err(refused) => {
                 count(service, refused.code);
                 let response = Status::from(refused).into_http();
                 return Box::pin(async { Ok(response) });
             }
         };
-        let inner = self.inner.call(request);
+        let answers: Answer = match routes {
+            Some(mut routes) => Box::pin(routes.call(request)),
+            None => Box::pin(self.inner.call(request)),
+        };
         Box::pin(async move {
-            let response = within(wait, inner).await;
+            let response = within(wait, answers).await;
             if let Ok(response) = &response {
                 let status = Status::from_header_map(response.headers());
                 count(service, status.map_or(Code::Ok, |status| status.code()));
@@ -104,20 +113,38 @@ async fn within(
 }
 
 impl Gate {
-    /// Notes who calls; how long the answer may take.
-    fn let_through(&self, request: &mut Request<Body>) -> Result<Option<Duration>, Refused> {
+    /// Closed to all but health.
+    #[must_use]
+    pub fn new(config: Config, tokens: Arc<Tokens>) -> Self {
+        Self { config, tokens, node: OnceLock::new() }
+    }
+
+    /// From now on these answer. A second time does nothing.
+    pub fn opens(&self, machine: Arc<dyn Machine>, routes: Routes) {
+        let _ = self.node.set(Node { machine, routes });
+    }
+
+    /// Notes who calls; how long the answer may take, and who gives it: `None` = health.
+    fn let_through(
+        &self,
+        request: &mut Request<Body>,
+    ) -> Result<(Option<Duration>, Option<Routes>), Refused> {
         let wait = timeout(request.headers())?;
         let default = Duration::from_secs(self.config.deadline_seconds);
         let within = wait.or((!default.is_zero()).then_some(default));
         let within = within.map(|time| time.saturating_sub(AHEAD));
         let needed = Needed::of(request.uri().path());
         if needed == Needed::Nothing {
-            return Ok(within);
+            return Ok((within, None));
         }
+        let starting =
+            || Refused::new(Code::Unavailable, "not_here", "the node is starting").hint("try again");
+        let node = self.node.get().ok_or_else(starting)?;
         let peer = request.extensions().get::<Peer>().cloned().ok_or_else(Refused::no_credentials)?;
-        let (who, scopes, proof) = self.know(request.headers(), &peer).inspect_err(|refused| {
-            counter!("weir_admin_refused_total", "reason" => refused.reason).increment(1);
-        })?;
+        let (who, scopes, proof) =
+            self.know(request.headers(), &peer, &*node.machine).inspect_err(|refused| {
+                counter!("weir_admin_refused_total", "reason" => refused.reason).increment(1);
+            })?;
         let deadline = wait.map(|wait| Instant::now() + wait);
         let caller = Caller { who, from: peer.address, scopes: Arc::new(scopes), proof, deadline };
         if let Needed::Scope(scope) = &needed
@@ -132,11 +159,16 @@ impl Gate {
             return Err(Refused::new(Code::PermissionDenied, "scope", message).hint(hint));
         }
         request.extensions_mut().insert(caller);
-        Ok(within)
+        Ok((within, Some(node.routes.clone())))
     }
 
     /// Who it is. What is shown has to be good; who shows nothing is let in where nobody has to.
-    fn know(&self, headers: &HeaderMap, peer: &Peer) -> Result<(Arc<str>, Scopes, Proof), Refused> {
+    fn know(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        machine: &dyn Machine,
+    ) -> Result<(Arc<str>, Scopes, Proof), Refused> {
         if let Some(value) = headers.get("authorization") {
             let text = value.to_str().ok().and_then(bearer);
             let taken = text.map_or(Err(NotTaken::Unknown), |text| self.tokens.check(text));
@@ -151,14 +183,18 @@ impl Gate {
             let who = Arc::from(format!("token {} ({})", token.id, token.name));
             return Ok((who, scopes, Proof::Token(token)));
         }
-        let named = peer.certificate.as_deref().and_then(subject);
-        let granted =
-            named.and_then(|(name, until)| Some((self.config.certificate_scopes.get(&name)?, name, until)));
-        if let Some((scopes, name, until)) = granted {
+        if let Some(shown) = &peer.certificate
+            && let Some((name, until)) = shown.subject()
+            && let Some(scopes) = self.config.certificate_scopes.get(&name)
+        {
+            if !shown.is_believed() {
+                return Err(Refused::not_believed());
+            }
             let scopes = Scopes::parse(scopes).map_err(|_| Refused::no_credentials())?;
-            return Ok((Arc::from(format!("certificate {name}")), scopes, Proof::Certificate { until }));
+            let proof = Proof::Certificate { shown: shown.clone(), until };
+            return Ok((Arc::from(format!("certificate {name}")), scopes, proof));
         }
-        if peer.local && peer.address.ip().is_loopback() && self.machine.is_open() {
+        if peer.local && peer.address.ip().is_loopback() && machine.is_open() {
             return Ok((Arc::from("loopback"), Scopes::all(), Proof::Loopback));
         }
         Err(Refused::no_credentials())
@@ -169,18 +205,6 @@ impl Gate {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// The common name of a certificate's subject, and when it ends; the TLS layer has verified it. `None` after its end: a
-/// resumed TLS session is not looked at again there.
-fn subject(der: &[u8]) -> Option<(String, SystemTime)> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    if !certificate.validity().is_valid() {
-        return None;
-    }
-    let ends = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some((name.to_owned(), UNIX_EPOCH + Duration::from_secs(ends)))
 }
 
 /// How long the caller waits (`grpc-timeout`: up to 8 digits and a unit).

@@ -1,11 +1,12 @@
 //! gRPC administration: who may ask what, and the services that answer.
 //!
-//! Read a call top to bottom: [`server`] (a connection comes in) -> [`guard`] (who is it, may it, until when) ->
+//! Read a call top to bottom: [`server`] (a connection comes in, perhaps before there is a node) -> [`guard`] (who is it, may it, until when) ->
 //! [`services`] (one file per service of proto/weir/admin/v1) -> the broker, or [`machine`] for what only the whole
 //! node can do. [`client`] is the other end, for the `weir` command and tests.
 
 mod audit;
 mod caller;
+mod certificate;
 pub mod client;
 pub mod config;
 mod error;

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::watch as watched;
 use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
 use weir_broker::{Broker, Realm};
 use weir_net::tls;
 
@@ -24,6 +25,7 @@ use crate::error::Refused;
 use crate::machine::Machine;
 use crate::proto;
 use crate::tokens::Tokens;
+pub use health::report;
 
 /// Bytes of what somebody says why.
 const REASON_BYTES_MAX: usize = 1024;
@@ -105,24 +107,27 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(Refused::internal("the work was cut short")))
 }
 
-/// All services of the listener, with health and reflection.
-pub async fn routes(shared: Shared) -> Result<Routes, tonic_reflection::server::Error> {
+/// The health service alone, which says that nobody is served, and who tells it otherwise.
+pub async fn health() -> (HealthReporter, Routes) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    health::say(&reporter, false).await;
+    (reporter, Routes::new(health))
+}
+
+/// All other services of the listener, with reflection.
+pub fn routes(shared: Shared) -> Result<Routes, tonic_reflection::server::Error> {
     let max = shared.config.message_bytes_max;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?
         .max_decoding_message_size(max);
-    let (reporter, health) = tonic_health::server::health_reporter();
-    health::say(&reporter, false).await;
-    tokio::spawn(health::report(reporter, shared.machine.ready(), shared.stopping.clone()));
     macro_rules! served {
         ($server:ident :: $name:ident, $service:expr) => {
             proto::$server::$name::new($service(shared.clone())).max_decoding_message_size(max)
         };
     }
     Ok(Routes::default()
-        .add_service(health)
         .add_service(reflection)
         .add_service(served!(sessions_server::SessionsServer, sessions::Sessions))
         .add_service(served!(topics_server::TopicsServer, topics::Topics))

@@ -6,20 +6,22 @@ use std::time::{Duration, SystemTime};
 use tonic::Code;
 
 use crate::caller::Caller;
+use crate::certificate::Shown;
 use crate::error::Refused;
 use crate::machine::Machine;
 use crate::scope::Scopes;
 use crate::tokens::{NotTaken, Token, Tokens};
 
-/// How often is looked for what nobody tells of: the node's clock, and whether the node is still open.
+/// How often is looked for what nobody tells of: the node's clock, certificates, and whether the node is still open.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What somebody was let in by.
 #[derive(Debug, Clone)]
 pub enum Proof {
     Token(Token),
-    /// Of the subject of a certificate, to the end of its validity.
+    /// A certificate, to the end of its validity.
     Certificate {
+        shown: Arc<Shown>,
         until: SystemTime,
     },
     /// Nothing: whoever is on this machine, as long as the node asks nobody.
@@ -27,7 +29,7 @@ pub enum Proof {
 }
 
 /// Returns when what let the caller in does not any more, and why: at once when its token is revoked or loses a scope,
-/// within a second of the end of what ends by the clock.
+/// within a second of the end of what ends by the clock, and of the reload that a certificate does not stand.
 pub async fn ends(tokens: &Arc<Tokens>, machine: &Arc<dyn Machine>, caller: &Caller) -> Refused {
     let mut changes = tokens.changes();
     loop {
@@ -54,7 +56,8 @@ fn stands(tokens: &Tokens, machine: &dyn Machine, caller: &Caller, now: SystemTi
                 }
             },
         },
-        Proof::Certificate { until } if *until <= now => over("expired", "the certificate has expired"),
+        Proof::Certificate { until, .. } if *until <= now => over("expired", "the certificate has expired"),
+        Proof::Certificate { shown, .. } if !shown.is_believed() => Err(Refused::not_believed()),
         Proof::Loopback if !machine.is_open() => {
             over("no_credentials", "this node asks by now who administers it")
         }

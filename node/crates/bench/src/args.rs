@@ -8,6 +8,7 @@ use weir_model::Qos;
 
 use crate::cluster::ClusterArgs;
 use crate::compare::CompareArgs;
+use crate::handlers::HandlersArgs;
 use crate::stream::StreamArgs;
 
 mod target;
@@ -43,6 +44,8 @@ pub enum Scenario {
     Cluster(ClusterArgs),
     /// Streams of a node started for it: captured, consumed, how late, and NATS JetStream beside it
     Stream(StreamArgs),
+    /// Handlers of a node started for it: what a binding costs a message, and how soon a program answers
+    Handlers(HandlersArgs),
 }
 
 /// What is sent, how fast and for how long.
@@ -173,6 +176,7 @@ impl Args {
             Scenario::Compare(args) => args.json,
             Scenario::Cluster(args) => args.json,
             Scenario::Stream(args) => args.json,
+            Scenario::Handlers(args) => args.json,
         }
     }
 }

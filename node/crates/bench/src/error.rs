@@ -43,6 +43,8 @@ pub enum Error {
     NotAResult { figures: String },
     #[error("none of the brokers asked for was found; install one of them or name others with --peers")]
     NoPeers,
+    #[error("cannot read the handler {path}: {source}; `cargo xtask handlers` builds it")]
+    Handler { path: PathBuf, source: std::io::Error },
     #[error("cannot prepare {path}: {source}")]
     Files { path: PathBuf, source: std::io::Error },
     #[error("cannot start {program}: {source}")]

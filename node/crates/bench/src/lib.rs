@@ -7,12 +7,14 @@ pub mod client;
 pub mod cluster;
 pub mod compare;
 pub mod figures;
+pub mod handlers;
 pub mod report;
 pub mod stream;
 
 mod error;
 mod generator;
 mod local;
+mod node;
 mod process;
 mod redis;
 mod scenario;

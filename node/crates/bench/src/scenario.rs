@@ -12,7 +12,7 @@ use weir_model::Qos;
 use crate::Error;
 use crate::args::{Args, Load, Scenario};
 use crate::report::{LoadReport, Measurement, Report};
-use crate::{cluster, compare, stream};
+use crate::{cluster, compare, handlers, stream};
 
 /// Does what `args` ask for. It makes its own threads and runtimes and blocks until they are done, so it must
 /// not be called from an async task.
@@ -26,6 +26,7 @@ pub fn run(args: Args) -> Result<Report, Error> {
         Scenario::Compare(args) => Report::Compare(compare::run(&args)?),
         Scenario::Cluster(args) => Report::Figures(cluster::run(&args)?),
         Scenario::Stream(args) => Report::Figures(stream::run(&args)?),
+        Scenario::Handlers(args) => Report::Figures(handlers::run(&args)?),
         other => Report::Load(Box::new(measure(&other)?)),
     })
 }
@@ -39,7 +40,9 @@ fn measure(scenario: &Scenario) -> Result<LoadReport, Error> {
         Scenario::Fanout(args) => ("fanout", &args.target),
         Scenario::Fanin(args) => ("fanin", &args.target),
         Scenario::Durable(args) => ("durable", &args.target),
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) => return Err(Error::NoPeers),
+        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
+            return Err(Error::NoPeers);
+        }
     };
     let url = target.addresses();
     let runs = (0..runs(scenario)).map(|_| once(scenario)).collect::<Result<Vec<_>, _>>()?;
@@ -53,7 +56,11 @@ fn runs(scenario: &Scenario) -> u32 {
         Scenario::Fanout(args) => args.load.runs.get(),
         Scenario::Fanin(args) => args.load.runs.get(),
         Scenario::Durable(args) => args.load.runs.get(),
-        Scenario::Idle(_) | Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) => 1,
+        Scenario::Idle(_)
+        | Scenario::Compare(_)
+        | Scenario::Cluster(_)
+        | Scenario::Stream(_)
+        | Scenario::Handlers(_) => 1,
     }
 }
 
@@ -66,7 +73,9 @@ pub(crate) fn once(scenario: &Scenario) -> Result<Measurement, Error> {
         Scenario::Fanout(args) => flow::fanout(args),
         Scenario::Fanin(args) => flow::fanin(args),
         Scenario::Durable(args) => durable::run(args),
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) => Err(Error::NoPeers),
+        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
+            Err(Error::NoPeers)
+        }
     }
 }
 
@@ -82,7 +91,9 @@ fn settings(scenario: &Scenario) -> String {
             let load = of_load(&Load { qos: Qos::AtLeastOnce, ..args.load.clone() });
             format!("{} publishers, {} offline sessions, {load}", args.publishers, args.sessions)
         }
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) => String::new(),
+        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
+            String::new()
+        }
     }
 }
 

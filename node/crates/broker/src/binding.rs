@@ -9,11 +9,14 @@
 mod bind;
 mod catalog;
 mod chunks;
+mod command;
 pub mod definition;
 pub(crate) mod life;
 pub mod live;
 pub mod logs;
 mod manage;
+pub mod middleware;
+mod reduce;
 mod stream;
 mod trial;
 mod versions;
@@ -22,7 +25,8 @@ mod work;
 pub use bind::BindingInfo;
 pub(crate) use catalog::Bindings;
 pub use definition::{
-    Alias, Binding, DefinitionError, Handler, Share, Source, Version, Which, check_handler_name,
+    Alias, Binding, DefinitionError, Handler, Hook, OnFailure, Reduction, Share, Source, Version, Which,
+    check_handler_name,
 };
 pub use logs::{CallResult, Counts, Line};
 pub use manage::HandlerError;

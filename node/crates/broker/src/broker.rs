@@ -337,6 +337,7 @@ impl Broker {
             }
             let _ = supervisor.stop_and_wait(None, Some(Duration::from_secs(1))).await;
         }
+        self.forget_middleware();
     }
 
     /// Refreshes what is measured rather than counted: every second, and before somebody looks.

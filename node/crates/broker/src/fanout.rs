@@ -382,20 +382,33 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Puts one copy in the outbox of a receiver.
+    /// Puts one copy in the outbox of a receiver. Of QoS 0 middleware is asked here, of others when it is sent.
     pub fn push(&mut self, broker: &Broker, session: &Arc<Session>, delivery: Delivery) {
         let topic = delivery.message.topic.clone();
         if !session.is_online() {
             broker.ledger().lost_by(session.client_id(), &topic, Loss::Offline, 1);
         } else if delivery.qos > Qos::AtMostOnce {
             push_copy(broker, session, Live { delivery, number: None, claim: None });
+        } else if broker.asks_on_delivery() {
+            match broker.on_deliver(session, &delivery.message) {
+                Ok(None) => self.push_frame(broker, session, &delivery),
+                Ok(Some(message)) => {
+                    Frames::default().push_frame(broker, session, &Delivery { message, ..delivery });
+                }
+                Err(_) => broker.ledger().lost_by(session.client_id(), &topic, Loss::Middleware, 1),
+            }
         } else {
-            let form = broker.form(session.form());
-            let frame = self.frame(broker, session.form(), &delivery);
-            let frames = if frame.len() < 1024 { RunFrames::Copy(frame) } else { RunFrames::Share(frame) };
-            let run = outbox::Run { form, frames, messages: 1, client: session.client_id(), topic: &topic };
-            session.outbox.push_frames(&run, broker.limits(), broker.ledger());
+            self.push_frame(broker, session, &delivery);
         }
+    }
+
+    fn push_frame(&mut self, broker: &Broker, session: &Arc<Session>, delivery: &Delivery) {
+        let form = broker.form(session.form());
+        let frame = self.frame(broker, session.form(), delivery);
+        let frames = if frame.len() < 1024 { RunFrames::Copy(frame) } else { RunFrames::Share(frame) };
+        let topic = &delivery.message.topic;
+        let run = outbox::Run { form, frames, messages: 1, client: session.client_id(), topic };
+        session.outbox.push_frames(&run, broker.limits(), broker.ledger());
     }
 
     fn frame(&mut self, broker: &Broker, form: FormId, delivery: &Delivery) -> &Bytes {

@@ -45,6 +45,9 @@ pub struct Marks<'a> {
 /// Encodes QoS 0 copies for one wire form. Every frame tells its own length, so that the oldest can
 /// be dropped from a buffer of many, and its topic, so that those can be that nobody may have any more.
 pub trait Form: Send + Sync + 'static {
+    /// What handlers are told that its clients speak: `mqtt`, `wamp`, `umf` or `sync`.
+    fn protocol(&self) -> &'static str;
+
     /// Appends one frame that needs no answer.
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>);
 

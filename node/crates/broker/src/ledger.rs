@@ -97,6 +97,8 @@ reasons! {
         LinkFull => "link_full",
         /// The link to the receiver's node stayed full: its clean session is disconnected.
         LinkOverrun => "link_overrun",
+        /// Middleware refused it for its receiver.
+        Middleware => "middleware",
     }
 }
 
@@ -125,6 +127,8 @@ reasons! {
         Unavailable => "unavailable",
         /// The store failed in the middle, or a newer connection has the session: nobody was told.
         Unknown => "unknown",
+        /// Middleware said no, or failed.
+        Middleware => "middleware",
         /// For a reason that none of the above names.
         Internal => "internal",
     }

@@ -38,18 +38,23 @@ fn bindings() {
     describe_gauge!("weir_broker_bindings", Unit::Count, "Bindings that this node works for.");
     count(
         "weir_broker_binding_calls_total",
-        "Calls of handlers, by binding, version and result: done, rejected, retried, trapped, bad_output, forbidden, looped \
-         or busy.",
+        "Calls of handlers, by binding, version and result: done, rejected, retried, trapped, bad_output, forbidden, \
+         looped, busy or refused (by middleware).",
     );
     describe_histogram!(
         "weir_broker_binding_call_seconds",
         Unit::Seconds,
         "How long calls of handlers take, by binding and version."
     );
+    count(
+        "weir_broker_middleware_refused_total",
+        "What middleware did not let pass, by hook: connect, authorize, publish or deliver.",
+    );
     count("weir_broker_binding_dropped_total", "Messages of live bindings that found the queue full.");
     count(
         "weir_broker_binding_outputs_total",
-        "Events of handlers by what became of them: published, or refused by the store (and tried again, of a stream).",
+        "Events of handlers by what became of them: published, refused (and tried again, of a stream), or given_up after \
+         that.",
     );
 }
 

@@ -13,6 +13,7 @@ pub mod level;
 mod line;
 mod long;
 pub mod offered;
+mod passing;
 pub mod plan;
 pub(crate) mod settle;
 mod shared;
@@ -24,6 +25,7 @@ use weir_access::Identity;
 use weir_model::{Filter, Level, Position, Principal, Qos, Reason};
 use weir_store::{Fence, Refusal, SessionOp, Step};
 
+use crate::binding::Hook;
 use crate::broker::Broker;
 use crate::clock;
 use crate::explain;
@@ -40,6 +42,7 @@ pub use commit::Commit;
 use level::Reached;
 use line::{Owed, Stage, Waiting};
 pub use long::LongMatch;
+pub use passing::Speaker;
 
 /// How a publish wants to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct Publisher {
     pub tally: Tally,
     /// Set for a stored session: its incoming QoS 2 ids are noted in the store.
     fence: Option<Fence>,
+    /// What middleware is told that it speaks; `None` = what its connection does.
+    protocol: Option<&'static str>,
     active: Option<Box<Active>>,
 }
 
@@ -105,6 +110,8 @@ struct Active {
     salvaged: bool,
     /// A full link that a publish waits for.
     pressed: Option<Pressed>,
+    /// Why middleware refused the message answered last.
+    why: Option<Arc<str>>,
 }
 
 /// What became of a message that was kept.
@@ -124,27 +131,28 @@ impl Publisher {
         principal: Arc<Principal>,
         fence: Option<Fence>,
     ) -> Publisher {
-        Publisher { broker, realm, session, principal, tally: Tally::default(), fence, active: None }
+        let (tally, protocol, active) = (Tally::default(), None, None);
+        Publisher { broker, realm, session, principal, tally, fence, protocol, active }
     }
 
     /// Takes a message in. Its run is pushed by [`Publisher::push`], which must follow before answers leave.
     pub fn publish(&mut self, publish: Publish<'_>, answering: Answering) -> Verdict {
+        self.take(publish, answering, true)
+    }
+
+    /// `is_new`: middleware has not been asked about it.
+    fn take(&mut self, publish: Publish<'_>, answering: Answering, is_new: bool) -> Verdict {
         // A node without its lease may not know who has subscribed since (`guarantees.md` 5).
         if publish.qos > Qos::AtMostOnce && !self.broker.store().stands() {
             return self.turn_away(&publish, Reason::Busy);
         }
+        let (broker, realm, protocol) = (&self.broker, &*self.realm, self.protocol);
+        let speaker = Speaker { broker, realm, session: &self.session, principal: &self.principal, protocol };
         let active = self.active.get_or_insert_default();
         let line_empty = active.line.is_empty();
-        let hit = match active.cache.find(&self.realm.routes, &self.broker, &self.principal, &publish) {
+        let hit = match active.cache.find(speaker, &publish) {
             Ok(hit) => hit,
-            Err(Miss::Long) => return Verdict::Hold,
-            Err(Miss::Refused(reason)) => {
-                if publish.topic == explain::TOPIC {
-                    self.tally.receive(publish.payload.len());
-                    return self.explain(&publish);
-                }
-                return self.turn_away(&publish, reason);
-            }
+            Err(miss) => return self.missed(&publish, miss),
         };
         let matched = &hit.matched;
         if publish.qos > Qos::AtMostOnce && self.broker.peers().any() {
@@ -154,17 +162,22 @@ impl Publisher {
                 return Verdict::Hold;
             }
         }
+        if is_new && realm.middleware.wants(Hook::Publish) {
+            match speaker.passes(&publish) {
+                Ok(None) => {}
+                Ok(Some(altered)) => return self.publish_altered(&publish, altered, answering),
+                Err(refusal) => return self.stop(&publish, refusal),
+            }
+        }
         let level = match level::asked(&self.broker, &self.principal, &publish) {
             Ok(level) => level,
             Err(reason) => return self.turn_away(&publish, reason),
         };
-        let kept = publish.retain
-            || (publish.qos > Qos::AtMostOnce && matched.queued)
-            || !matched.captures.is_empty()
-            || claim::key_of(publish.properties.as_deref()).is_some()
-            || (publish.qos == Qos::ExactlyOnce && self.fence.is_some())
-            || publish.topic.starts_with(plan::DELAYED);
-        let slow = kept || !line_empty || !matched.groups.is_empty();
+        let kept = is_kept(&publish, answering, self.fence.is_some(), matched);
+        let slow = kept || !line_empty || !matched.groups.is_empty() || {
+            // Each receiver's copy is its own then.
+            realm.middleware.wants_of(Hook::Deliver, publish.topic)
+        };
         if slow || !active.run.takes(matched, publish.qos) || active.run.is_full() {
             if active.run.pressed_by(self.broker.limits()).is_some() {
                 return Verdict::Hold;
@@ -193,6 +206,19 @@ impl Publisher {
         let message = message.filter(|message| message.qos > Qos::AtMostOnce);
         active.run.add(&self.broker, &self.realm, matched, Some(&self.session), &publish, message);
         Verdict::Accepted { matched: true }
+    }
+
+    /// It has no way in, or none yet.
+    fn missed(&mut self, publish: &Publish<'_>, miss: Miss) -> Verdict {
+        match miss {
+            Miss::Long => Verdict::Hold,
+            Miss::Stopped(refusal) => self.stop(publish, refusal),
+            Miss::Refused(_) if publish.topic == explain::TOPIC => {
+                self.tally.receive(publish.payload.len());
+                self.explain(publish)
+            }
+            Miss::Refused(reason) => self.turn_away(publish, reason),
+        }
     }
 
     /// Refuses a message before anything of it is done.
@@ -399,6 +425,17 @@ impl Publisher {
             active.cache = Cache::default();
         }
     }
+}
+
+/// Whether something of a message goes to the store before it goes anywhere else. `is_noted`: so do the packet ids of
+/// QoS 2, as the message came, whatever middleware has made of it.
+fn is_kept(publish: &Publish<'_>, answering: Answering, is_noted: bool, matched: &Matched) -> bool {
+    publish.retain
+        || (publish.qos > Qos::AtMostOnce && matched.queued)
+        || !matched.captures.is_empty()
+        || claim::key_of(publish.properties.as_deref()).is_some()
+        || (is_noted && matches!(answering, Answering::Pubrec(_)))
+        || publish.topic.starts_with(plan::DELAYED)
 }
 
 impl From<Refusal> for Verdict {

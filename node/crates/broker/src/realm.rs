@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::binding::middleware::Chain;
 use crate::retained::Retained;
 use crate::routes::Routes;
 
@@ -10,6 +11,8 @@ pub struct Realm {
     pub name: Arc<str>,
     pub routes: Routes,
     pub retained: Retained,
+    /// Who is asked before anything goes on.
+    pub middleware: Chain,
 }
 
 impl Realm {

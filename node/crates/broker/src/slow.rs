@@ -170,6 +170,9 @@ mod tests {
     /// Frames of any length; the first is all there is.
     struct Whole;
     impl Form for Whole {
+        fn protocol(&self) -> &'static str {
+            "mqtt"
+        }
         fn encode(&self, _: &mut Vec<u8>, _: &Publish<'_>, _: Marks<'_>) {}
         fn frame_len(&self, frames: &[u8]) -> usize {
             frames.len()

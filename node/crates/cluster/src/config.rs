@@ -15,12 +15,14 @@ pub struct Config {
     pub join: Vec<String>,
     /// The address, as host:port, that peers reach this node at; left out, the address it listens at, with the outgoing one in place of 0.0.0.0.
     pub advertise: Option<String>,
-    /// PEM file with the cluster's authority; without it this node makes its own in its data directory, and other nodes need the same one to join.
+    /// PEM file with the cluster's authority, or with several of which each is believed; without it this node makes its own in its data directory, and other nodes need the same one to join.
     pub ca: Option<PathBuf>,
     /// PEM file with this node's certificate, issued by the authority for its name; `weir cluster init` makes it.
     pub certificate: Option<PathBuf>,
     /// PEM file with the private key of the certificate.
     pub key: Option<PathBuf>,
+    /// Seconds between looks at these three files; a change holds for new connections with peers, those that stand stay, and what cannot be used is reported while the old stays. 0 = only when told to.
+    pub reload_seconds: u64,
     /// Milliseconds between two rounds of gossip.
     pub gossip_interval_ms: u64,
     /// Times the usual pause between signs of life after which a silent node is suspected.
@@ -52,6 +54,7 @@ impl Default for Config {
             ca: None,
             certificate: None,
             key: None,
+            reload_seconds: 5,
             gossip_interval_ms: 100,
             phi_threshold: 8.0,
             initial_interval_ms: 200,

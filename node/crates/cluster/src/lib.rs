@@ -1,6 +1,5 @@
 //! Who the nodes are: gossip and membership over QUIC, and the links between them.
 
-mod certificates;
 mod cluster;
 mod gossip;
 mod incarnation;
@@ -15,7 +14,6 @@ pub mod links;
 pub mod metrics;
 pub mod record;
 
-pub use certificates::{CertificatesError, peer_tls};
 pub use cluster::{Cluster, Local, StartError};
 pub use config::Config;
 pub use facts::{Facts, StoreKind};

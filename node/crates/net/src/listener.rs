@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::Endpoint;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
@@ -80,6 +81,8 @@ pub struct Established {
     pub alpn: Option<Vec<u8>>,
     /// The client's verified certificate in DER, where one was asked for and given.
     pub client_certificate: Option<Vec<u8>>,
+    /// What the client has sent beside it: of the authorities between it and one that is believed. In DER.
+    pub client_authorities: Vec<Vec<u8>>,
 }
 
 /// Why a listener could not be opened.
@@ -253,8 +256,7 @@ impl Incoming {
     pub async fn establish(self) -> Result<Established, EstablishError> {
         let Self { peer, accepted, handshake_timeout, deadline, .. } = self;
         if let Accepted::Tcp(tcp) = accepted {
-            let stream = Stream::Tcp(tcp);
-            return Ok(Established { stream, peer, alpn: None, client_certificate: None });
+            return Ok(Established::plain(tcp, peer));
         }
         let handshake = Box::pin(timeout_at(deadline, shake(accepted, peer)));
         handshake.await.unwrap_or_else(|_| Err(too_slow(handshake_timeout)))
@@ -267,24 +269,35 @@ fn too_slow(after: Duration) -> EstablishError {
 
 async fn shake(accepted: Accepted, peer: SocketAddr) -> Result<Established, EstablishError> {
     match accepted {
-        Accepted::Tcp(tcp) => {
-            Ok(Established { stream: Stream::Tcp(tcp), peer, alpn: None, client_certificate: None })
-        }
+        Accepted::Tcp(tcp) => Ok(Established::plain(tcp, peer)),
         Accepted::Tls(tcp, acceptor) => {
             let tls = acceptor.accept(tcp).await.map_err(|source| EstablishError::Tls { source })?;
             let (_, session) = tls.get_ref();
             let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-            let leaf = session.peer_certificates().and_then(<[_]>::first);
-            let client_certificate = leaf.map(|leaf| leaf.to_vec());
+            let (client_certificate, client_authorities) = apart(session.peer_certificates());
             let stream = Stream::Tls(Box::new(tls.into()));
-            Ok(Established { stream, peer, alpn, client_certificate })
+            Ok(Established { stream, peer, alpn, client_certificate, client_authorities })
         }
         Accepted::Quic(incoming, server) => {
-            let (quic, alpn, client_certificate) = quic::accept(*incoming, server).await?;
+            let (quic, alpn, chain) = quic::accept(*incoming, server).await?;
+            let (client_certificate, client_authorities) = apart(chain.as_deref());
             let stream = Stream::Quic(Box::new(quic));
-            Ok(Established { stream, peer, alpn, client_certificate })
+            Ok(Established { stream, peer, alpn, client_certificate, client_authorities })
         }
     }
+}
+
+impl Established {
+    fn plain(tcp: TcpStream, peer: SocketAddr) -> Self {
+        let (client_certificate, client_authorities) = (None, Vec::new());
+        Self { stream: Stream::Tcp(tcp), peer, alpn: None, client_certificate, client_authorities }
+    }
+}
+
+/// The leaf of a chain, and the others.
+fn apart(chain: Option<&[CertificateDer<'_>]>) -> (Option<Vec<u8>>, Vec<Vec<u8>>) {
+    let mut all = chain.unwrap_or_default().iter().map(|certificate| certificate.to_vec());
+    (all.next(), all.collect())
 }
 
 impl std::fmt::Debug for Accepted {

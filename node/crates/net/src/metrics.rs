@@ -30,6 +30,16 @@ pub fn describe() {
         "Changes of certificates, keys and lists that could not be used."
     );
     describe_counter!(
+        "weir_net_peer_tls_reloads_total",
+        Unit::Count,
+        "Changes of the certificates for peers that were taken."
+    );
+    describe_counter!(
+        "weir_net_peer_tls_reload_failures_total",
+        Unit::Count,
+        "Changes of the certificates for peers that could not be used."
+    );
+    describe_counter!(
         "weir_net_peer_refused_total",
         Unit::Count,
         "Connections to the peer port that were refused, by reason."

@@ -14,12 +14,14 @@ use quinn::{ConnectionError, VarInt};
 mod authority;
 mod connection;
 mod endpoint;
+mod files;
 mod stream;
 mod tls;
 
 pub use authority::{AuthorityError, CA_FILE, CA_KEY_FILE, NODE_FILE, NODE_KEY_FILE, PeerAuthority};
 pub use connection::{DatagramError, PeerConnection};
-pub use endpoint::PeerEndpoint;
+pub use endpoint::{OtherNode, PeerEndpoint};
+pub use files::{PeerFiles, RenewError, Renewal};
 pub use stream::{PeerRecv, PeerSend, StreamError};
 pub use tls::PeerTls;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{HandshakeData, QuicServerConfig};
 use quinn::{Connection, ConnectionError, Endpoint, ReadError, RecvStream, SendStream, VarInt};
+use rustls_pki_types::CertificateDer;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -186,11 +187,12 @@ pub(crate) fn transport(config: &config::Quic) -> quinn::TransportConfig {
     transport
 }
 
-/// Completes the handshake and waits for the client's stream; says which protocol ALPN chose.
+/// Completes the handshake and waits for the client's stream; says which protocol ALPN chose, and what certificates
+/// the client has shown.
 pub(crate) async fn accept(
     incoming: quinn::Incoming,
     server: Arc<quinn::ServerConfig>,
-) -> Result<(Quic, Option<Vec<u8>>, Option<Vec<u8>>), EstablishError> {
+) -> Result<(Quic, Option<Vec<u8>>, Option<Vec<CertificateDer<'static>>>), EstablishError> {
     let failed = |source| EstablishError::Quic { source };
     // Never before the handshake is done: 0-RTT can be replayed.
     let connection = incoming.accept_with(server).map_err(failed)?.await.map_err(failed)?;
@@ -198,12 +200,9 @@ pub(crate) async fn accept(
         .handshake_data()
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.protocol);
-    let certificate = connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<rustls_pki_types::CertificateDer>>().ok())
-        .and_then(|chain| chain.first().map(|leaf| leaf.to_vec()));
+    let chain = connection.peer_identity().and_then(|identity| identity.downcast().ok()).map(|chain| *chain);
     let stream = connection.accept_bi().await.map_err(failed)?;
-    Ok((Quic::new(stream, connection, None), alpn, certificate))
+    Ok((Quic::new(stream, connection, None), alpn, chain))
 }
 
 impl Drop for Quic {

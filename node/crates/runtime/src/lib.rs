@@ -21,6 +21,7 @@ mod program;
 mod refused;
 mod runtime;
 mod ticker;
+mod trial;
 
 pub use call::{Action, Away, Call, Change, Client, Host, Moment, Passing};
 pub use config::{Config, Large, Small};
@@ -31,3 +32,4 @@ pub use pool::Pool;
 pub use program::{Program, World};
 pub use refused::{Refused, StartError};
 pub use runtime::Runtime;
+pub use trial::Trial;

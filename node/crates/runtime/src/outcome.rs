@@ -18,6 +18,20 @@ pub struct Invocation<T> {
     pub took: Duration,
 }
 
+impl<T> Invocation<T> {
+    /// An answer that nobody had to be asked for.
+    pub fn of(answer: T) -> Invocation<T> {
+        let (writes, log) = (Vec::new(), Vec::new());
+        Invocation { result: Ok(answer), writes, log, log_dropped: 0, took: Duration::ZERO }
+    }
+
+    /// The same with another answer.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Invocation<U> {
+        let Invocation { result, writes, log, log_dropped, took } = self;
+        Invocation { result: result.map(change), writes, log, log_dropped, took }
+    }
+}
+
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

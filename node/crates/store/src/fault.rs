@@ -28,12 +28,23 @@ pub(crate) fn reach(point: &'static str) {
 }
 
 /// Whether to die now at this point: for points that leave something half done first.
-#[cfg(feature = "faults")]
 pub(crate) fn is_told(point: &'static str) -> bool {
+    debug_assert!(POINTS.contains(&point), "an unlisted fault point");
+    is_named(point)
+}
+
+/// Dies at a point of a crate above this one, which lists its own, if told so.
+pub fn reach_above(point: &'static str) {
+    if is_named(point) {
+        std::process::abort();
+    }
+}
+
+#[cfg(feature = "faults")]
+fn is_named(point: &'static str) -> bool {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    debug_assert!(POINTS.contains(&point), "an unlisted fault point");
     static TOLD: OnceLock<Option<(String, u64)>> = OnceLock::new();
     static REACHED: AtomicU64 = AtomicU64::new(0);
     let told = TOLD.get_or_init(|| {
@@ -48,6 +59,6 @@ pub(crate) fn is_told(point: &'static str) -> bool {
 }
 
 #[cfg(not(feature = "faults"))]
-pub(crate) fn is_told(_point: &'static str) -> bool {
+fn is_named(_point: &'static str) -> bool {
     false
 }

@@ -3,7 +3,7 @@
 //! Each listens on the standard port of a loopback address of its own, so that a port stays its own while it is down.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redis::{Cmd, FromRedisValue};
 
@@ -11,7 +11,7 @@ mod cluster;
 mod sentinels;
 mod server;
 
-pub use cluster::RedisCluster;
+pub use cluster::{Moving, RedisCluster};
 pub use sentinels::RedisSentinels;
 
 use server::Server;
@@ -26,6 +26,7 @@ pub struct Redis {
 #[derive(Debug, Clone)]
 pub struct Builder {
     settings: Vec<(String, String)>,
+    program: PathBuf,
 }
 
 impl Redis {
@@ -50,7 +51,8 @@ impl Redis {
             ("repl-diskless-sync-delay", "0"),
             ("repl-ping-replica-period", "1"),
         ];
-        Builder { settings: defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec() }
+        let settings = defaults.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        Builder { settings, program: PathBuf::from("redis-server") }
     }
 
     /// `redis://host:port`.
@@ -148,6 +150,14 @@ impl Builder {
         self
     }
 
+    /// A Valkey, which knows WAITAOF, instead: the one that `cargo xtask tools` brings.
+    #[must_use]
+    pub fn valkey(self) -> Builder {
+        let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/tools");
+        let tools = std::env::var_os("WEIR_TOOLS").map_or_else(built, PathBuf::from);
+        Builder { program: tools.join("valkey/valkey-server"), ..self }
+    }
+
     /// A replica of this one.
     #[must_use]
     pub fn replica_of(self, primary: &Redis) -> Builder {
@@ -161,7 +171,7 @@ impl Builder {
     /// There is no redis-server, or it does not get ready.
     #[must_use]
     pub fn start(self) -> Redis {
-        Redis { server: Server::start(&self.settings, server::PORT, &[]) }
+        Redis { server: Server::of(&self.program, &self.settings, server::PORT, &[]) }
     }
 }
 

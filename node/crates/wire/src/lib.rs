@@ -1,3 +1,4 @@
 //! Bytes to frames and back, one module per protocol: no sockets, no broker, no clock.
 
 pub mod mqtt;
+pub mod wamp;

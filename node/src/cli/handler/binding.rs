@@ -12,6 +12,7 @@ use super::super::Failure;
 use super::super::admin::{List as Table, refused, say, say_json, text};
 use super::super::stream::start;
 use super::Ask;
+use super::middleware::{self, Middleware};
 
 /// Where messages come from.
 #[derive(Debug, clap::Args)]
@@ -25,14 +26,23 @@ pub struct SourceArgs {
     /// Where in the stream to begin: `earliest`, `latest`, a position, or `time:..`.
     #[arg(long, value_name = "PLACE", default_value = "earliest", value_parser = start::parse)]
     from: StreamStart,
+    /// For a reducer: a record takes the place of the one before with the same key.
+    #[arg(long, requires = "stream")]
+    changelog: bool,
+    #[command(flatten)]
+    middleware: Middleware,
 }
 
 impl SourceArgs {
     /// `None` = nothing is said.
     pub fn source(&self) -> Option<Source> {
+        if let Some(middleware) = self.middleware.source() {
+            return Some(Source::Middleware(middleware));
+        }
         match &self.stream {
             Some(stream) => {
-                Some(Source::Stream(HandlerStream { stream: stream.clone(), start: Some(self.from.clone()) }))
+                let (stream, start) = (stream.clone(), Some(self.from.clone()));
+                Some(Source::Stream(HandlerStream { stream, start, changelog: self.changelog }))
             }
             None if self.topic.is_empty() => None,
             None => Some(Source::Topics(HandlerTopics { filters: self.topic.clone() })),
@@ -158,7 +168,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub async fn bind(args: &Bind) -> Result<(), Failure> {
-    let nothing = || Failure::Usage("say --topic FILTER or --stream NAME".to_owned());
+    let nothing = || Failure::Usage("say --topic FILTER, --stream NAME or --middleware HOOKS".to_owned());
     let source = args.source.source().ok_or_else(nothing)?;
     let spec = Some(args.settings.spec(&args.handler, source));
     let request = HandlersBindRequest { realm: args.ask.realm.clone(), name: args.name.clone(), spec };
@@ -201,6 +211,7 @@ pub async fn show(args: &Show) -> Result<(), Failure> {
         value["shadow_same"] = json!(found.shadow_same);
         value["shadow_differs"] = json!(found.shadow_differs);
         value["lag"] = json!(lag);
+        value["reducing_lag"] = json!(found.reducing.as_ref().map(|group| group.lag));
         return say_json(&value);
     }
     let mut calls: Vec<_> = found.calls.iter().filter(|(_, count)| **count > 0).collect();
@@ -212,6 +223,9 @@ pub async fn show(args: &Show) -> Result<(), Failure> {
         if calls.is_empty() { "none".to_owned() } else { calls.join(", ") }
     ));
     out.push_str(&format!("  events {}, dropped {}\n", found.events, found.dropped));
+    if let Some(reducing) = &found.reducing {
+        out.push_str(&format!("  mapped and not reduced {}\n", reducing.lag));
+    }
     if let Some(lag) = lag {
         out.push_str(&format!("  lag {lag}\n"));
     }
@@ -246,16 +260,23 @@ fn from(binding: &HandlerBinding) -> String {
     match binding.spec.as_ref().and_then(|spec| spec.source.as_ref()) {
         Some(Source::Topics(HandlerTopics { filters })) => text(&filters.join(" ")),
         Some(Source::Stream(HandlerStream { stream, .. })) => format!("stream {}", text(stream)),
+        Some(Source::Middleware(found)) => text(&middleware::from(found)),
         None => String::new(),
     }
 }
 
 fn told(binding: &HandlerBinding) -> Value {
     let spec = binding.spec.clone().unwrap_or_default();
-    let (topics, stream) = match &spec.source {
-        Some(Source::Topics(HandlerTopics { filters })) => (json!(filters), Value::Null),
-        Some(Source::Stream(HandlerStream { stream, .. })) => (Value::Null, json!(stream)),
-        None => (Value::Null, Value::Null),
+    let (topics, stream, changelog) = match &spec.source {
+        Some(Source::Topics(HandlerTopics { filters })) => (json!(filters), Value::Null, false),
+        Some(Source::Stream(HandlerStream { stream, changelog, .. })) => {
+            (Value::Null, json!(stream), *changelog)
+        }
+        Some(Source::Middleware(_)) | None => (Value::Null, Value::Null, false),
+    };
+    let middleware = match &spec.source {
+        Some(Source::Middleware(found)) => middleware::told(found),
+        _ => Value::Null,
     };
     json!({
         "realm": binding.realm,
@@ -266,6 +287,8 @@ fn told(binding: &HandlerBinding) -> Value {
         "digest": spec.digest,
         "topics": topics,
         "stream": stream,
+        "changelog": changelog,
+        "middleware": middleware,
         "outputs": spec.outputs,
         "concurrency": spec.concurrency,
         "attempts_max": spec.attempts_max,

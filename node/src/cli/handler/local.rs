@@ -8,12 +8,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use weir_model::{Properties, UnixMillis};
-use weir_runtime::{Away, Call, Event, Host, Invocation, Limits, Pool, Runtime, Settings};
+use weir_runtime::{Call, Event, Invocation, Limits, Runtime, Settings, Trial};
 
 use super::super::Failure;
 use super::super::admin::{block_on, say};
@@ -29,6 +27,9 @@ pub struct Test {
     /// What is to come out, as this command prints it: it ends with 1 if something else does.
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
+    /// Of a reducer: a message takes the place of the one before with the same key.
+    #[arg(long)]
+    changelog: bool,
     /// A value the handler finds under a name; as often as wanted.
     #[arg(long, value_name = "NAME=VALUE")]
     config: Vec<String>,
@@ -83,37 +84,8 @@ impl Line {
     }
 }
 
-/// By key and name.
-type Values = HashMap<(Vec<u8>, Box<str>), Bytes>;
-
-/// What the handler keeps, as long as the command runs.
-#[derive(Default)]
-struct Memory(std::sync::Mutex<Values>);
-
-impl Memory {
-    fn values(&self) -> std::sync::MutexGuard<'_, Values> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn keep(&self, key: &[u8], writes: Vec<(Box<str>, Option<Bytes>)>) {
-        let mut values = self.values();
-        for (name, value) in writes {
-            match value {
-                Some(value) => drop(values.insert((key.to_vec(), name), value)),
-                None => drop(values.remove(&(key.to_vec(), name))),
-            }
-        }
-    }
-}
-
-impl Host for Memory {
-    fn read<'a>(&'a self, key: &'a [u8], name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Away>> {
-        let value = self.values().get(&(key.to_vec(), name.into())).cloned();
-        Box::pin(std::future::ready(Ok(value)))
-    }
-}
-
-/// Runs it on every line; prints events, and on stderr what the handler wrote and why calls failed.
+/// Runs it on every line; prints events (of a reducer the rows of its view that change, of middleware the message as it
+/// lets it pass), and on stderr what the handler wrote and why calls failed.
 pub fn test(args: &Test) -> Result<(), Failure> {
     let lines =
         std::fs::File::open(&args.input).with_context(|| format!("cannot read {}", args.input.display()))?;
@@ -153,9 +125,8 @@ async fn run(
             pair.split_once('=').ok_or_else(|| Failure::Usage(format!("--config {pair}: it has no `=`")))?;
         config.insert(name.into(), value.into());
     }
-    let pool = Pool::new(&runtime, &program, Settings { limits, config: Arc::new(config) });
-    let memory = Arc::new(Memory::default());
-    let host: Arc<dyn Host> = memory.clone();
+    let settings = Settings { limits, config: Arc::new(config) };
+    let mut trial = Trial::new(&runtime, &program, settings, args.changelog);
     let mut failed = 0;
     for (at, text) in lines.lines().enumerate() {
         let text = text.context("cannot read the input")?;
@@ -165,20 +136,13 @@ async fn run(
         let bad = |problem: String| Failure::Usage(format!("{}:{}: {problem}", args.input.display(), at + 1));
         let line: Line = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let payload = line.payload().map_err(bad)?;
-        let invocation = call(&pool, &host, at, &line, &payload).await;
+        let invocation = call(&mut trial, at, &line, &payload).await;
         failed += usize::from(tell(at + 1, &invocation, out));
-        memory.keep(line.key.as_bytes(), invocation.writes);
     }
     Ok(failed)
 }
 
-async fn call(
-    pool: &Pool,
-    host: &Arc<dyn Host>,
-    at: usize,
-    line: &Line,
-    payload: &[u8],
-) -> Invocation<Vec<Event>> {
+async fn call(trial: &mut Trial, at: usize, line: &Line, payload: &[u8]) -> Invocation<Vec<Event>> {
     let properties = line.properties();
     let now = line.published_at.map_or_else(|| UnixMillis::from(SystemTime::now()), UnixMillis);
     let call = Call {
@@ -193,7 +157,7 @@ async fn call(
         now,
         is_deterministic: true,
     };
-    pool.handle(&call, host).await
+    trial.message(&call).await
 }
 
 /// Whether it failed.

@@ -25,6 +25,9 @@ struct Pages {
     in_doubt: BTreeSet<Id>,
     /// Records may come again though they were finished: the store has forgotten some.
     has_forgotten: bool,
+    /// The last number of each topic that may have been forgotten and put back by then: such a record may come behind
+    /// newer ones, all others are in order.
+    put_back: BTreeMap<String, u64>,
     /// Acknowledgements without effect, by reason.
     refused: BTreeMap<String, u64>,
     /// How members were ended.
@@ -54,6 +57,13 @@ impl Book {
         self.pages().has_forgotten = true;
     }
 
+    /// What was acknowledged until now may have been forgotten; what is from now on was not.
+    pub fn store_forgets_no_more(&self) {
+        self.note("the store forgets no more");
+        let mut pages = self.pages();
+        pages.put_back = pages.published.clone();
+    }
+
     /// The publisher of a topic was told that this one is kept.
     pub fn published(&self, topic: &str, number: u64) {
         self.pages().published.insert(topic.to_owned(), number);
@@ -67,7 +77,8 @@ impl Book {
         let highest = pages.given.entry(topic.clone()).or_default();
         let before = *highest;
         *highest = before.max(number);
-        if number > before + 1 {
+        let put_back = pages.put_back.get(&topic).copied().unwrap_or(0);
+        if number > before + 1 && number - 1 > put_back {
             pages.faults.push(format!("{topic} {number} is given to {member} before {}", before + 1));
         }
         if pages.has_forgotten {

@@ -1,4 +1,5 @@
-//! Redis starts again, or a replica takes over, while a group works; one that lags forgets what was finished.
+//! Redis starts again, or a replica takes over, while a group works; one that lags forgets what was finished, and what
+//! is put back then may come behind newer records (`docs/redis.md`, limits).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,6 +14,10 @@ use crate::scene::PROGRAM;
 
 /// Records finished before and after each failure.
 const SOME: usize = 200;
+
+/// Longer than any failover here takes: a node that loses its lease begins anew, and what it could put back and report
+/// goes with it.
+const LEASE_MS: u64 = 60_000;
 
 /// Of the nodes that answer: one that has lost its lease begins anew.
 fn sum(cluster: &Cluster, metric: &str) -> f64 {
@@ -121,7 +126,9 @@ async fn finish(
 async fn forgets(is_before_it_joins: bool) {
     let mut sentinels = RedisSentinels::start();
     // Nothing is put back by the nodes: what the replica lacks is gone.
-    let node = |_, node| administered(node).set("store.redis.replay_window_ms", 0);
+    let node = |_, node| {
+        administered(node).set("store.redis.replay_window_ms", 0).set("store.redis.lease_ms", LEASE_MS)
+    };
     let cluster = Cluster::of(PROGRAM, &sentinels.url()).each(node).start();
     let near = admin(cluster.node(0)).await;
     make(&near, 1).await;
@@ -164,16 +171,15 @@ async fn a_group_whose_progress_a_failover_has_forgotten_goes_on_and_the_loss_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a node begins anew meanwhile now and then, and who counts what was lost is not there to be asked"]
 async fn a_group_of_which_the_new_primary_knows_no_owner_goes_on_and_the_loss_is_reported() {
     forgets(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a record that nodes put back after a rollback comes behind a newer one of its key now and then"]
 async fn work_goes_on_when_a_lagging_replica_takes_over_and_nodes_put_back_what_it_lacks() {
     let mut sentinels = RedisSentinels::start();
-    let cluster = Cluster::of(PROGRAM, &sentinels.url()).each(|_, node| administered(node)).start();
+    let node = |_, node| administered(node).set("store.redis.lease_ms", LEASE_MS);
+    let cluster = Cluster::of(PROGRAM, &sentinels.url()).each(node).start();
     make(&admin(cluster.node(0)).await, PARTITIONS).await;
     let work = Work::over(&cluster);
     work.wait_for(SOME).await;
@@ -182,7 +188,7 @@ async fn work_goes_on_when_a_lagging_replica_takes_over_and_nodes_put_back_what_
     work.wait_for(SOME).await;
     work.book.store_has_forgotten();
     a_lagging_replica_takes_over(&mut sentinels);
-    work.note("a lagging replica has taken over");
+    work.book.store_forgets_no_more();
     work.wait_for(SOME).await;
     cluster.wait_until_whole();
     work.kept_every_promise().await;

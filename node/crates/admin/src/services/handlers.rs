@@ -3,6 +3,7 @@
 mod bindings;
 mod errors;
 mod logs;
+mod middleware;
 mod told;
 mod trial;
 mod upload;

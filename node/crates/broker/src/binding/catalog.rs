@@ -1,7 +1,7 @@
 //! Every handler and binding there is, as the mirror tells it, and what works for them on this node.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
@@ -64,6 +64,10 @@ pub(crate) struct Bindings {
     pub programs: Mutex<HashMap<Digest, Arc<Program>>>,
     pub journals: Mutex<HashMap<Name, Arc<Journal>>>,
     pub keeper: Slot<KeeperMsg>,
+    /// Held while rows become the chain of a realm.
+    pub chaining: Mutex<()>,
+    /// Whether middleware of some realm is asked before deliveries.
+    asks_on_delivery: AtomicBool,
 }
 
 /// The key of a row.
@@ -129,6 +133,16 @@ impl Bindings {
             _ => return,
         }
         self.keeper.cast(KeeperMsg::Look);
+    }
+
+    /// Whether middleware of some realm is asked before deliveries.
+    #[inline]
+    pub fn asks_on_delivery(&self) -> bool {
+        self.asks_on_delivery.load(Ordering::Relaxed)
+    }
+
+    pub fn ask_on_delivery(&self, asks: bool) {
+        self.asks_on_delivery.store(asks, Ordering::Release);
     }
 
     /// What a binding's calls have come to on this node.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weir_model::{Filter, UnixMillis};
@@ -23,6 +24,10 @@ pub const FILTERS_MAX: usize = 64;
 pub const CONFIG_MAX: usize = 100;
 /// Calls of one binding on one node at a time.
 pub const CONCURRENCY_MAX: u32 = 256;
+/// CPU time of one call of middleware unless its binding says another: somebody waits for it.
+pub const MIDDLEWARE_TIME: Duration = Duration::from_millis(10);
+/// And the most it may say.
+pub const MIDDLEWARE_TIME_MAX: Duration = Duration::from_secs(1);
 /// The alias that a binding follows unless it says another.
 pub const LIVE: &str = "live";
 
@@ -87,6 +92,59 @@ pub enum Source {
     Live { filters: Vec<Filter> },
     /// Records of a stream, each effectively once.
     Stream { stream: Arc<str>, start: Start },
+    /// None: it stands in the path of connections and messages, and is asked whether they go on.
+    Middleware {
+        /// Where it is asked; at least one.
+        hooks: Vec<Hook>,
+        /// Topics it is asked about; none = all. Who connects is asked about whatever these say.
+        filters: Vec<Filter>,
+        /// The lowest is asked first; of the same, the first by the bindings' names.
+        order: i32,
+        on_failure: OnFailure,
+    },
+}
+
+impl Source {
+    pub fn is_middleware(&self) -> bool {
+        matches!(self, Source::Middleware { .. })
+    }
+}
+
+/// Where middleware is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Hook {
+    /// After a client has proved who it is, before its connection is accepted.
+    Connect,
+    /// After the node's policies have allowed a publish to a topic, or a subscription.
+    Authorize,
+    /// Before a publish reaches anybody or any store.
+    Publish,
+    /// Before a message is sent to one receiver.
+    Deliver,
+}
+
+/// What it means when middleware cannot be asked or does not answer: a trap, no answer in time, no free instance, no
+/// program yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnFailure {
+    /// As if it had said no.
+    #[default]
+    Refuse,
+    /// As if it were not there.
+    Pass,
+}
+
+/// How a reducer folds its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reduction {
+    /// A record takes the place of the one before with the same key: what that gave goes again with weight -1, and an
+    /// empty payload gives nothing.
+    pub is_changelog: bool,
+    /// What comes from each partition is reduced by itself, and then merged: the program says so.
+    pub is_merging: bool,
+    /// How often the states were built anew.
+    pub run: u32,
 }
 
 /// A binding's row.
@@ -113,6 +171,8 @@ pub struct Binding {
     /// Names under which the handler finds secrets, and the names of those.
     pub secrets: BTreeMap<Box<str>, Box<str>>,
     pub is_paused: bool,
+    /// Of a reducer.
+    pub reduction: Option<Reduction>,
     /// Called beside with every message; what it returns is compared and not published.
     pub shadow: Option<Which>,
     pub created_at: UnixMillis,
@@ -134,6 +194,7 @@ impl Default for Binding {
             config: BTreeMap::new(),
             secrets: BTreeMap::new(),
             is_paused: false,
+            reduction: None,
             shadow: None,
             created_at: UnixMillis(0),
         }
@@ -153,6 +214,10 @@ pub enum DefinitionError {
     TooMany { field: &'static str, given: usize, most: usize },
     #[error("`filters` is empty: a live binding needs topics")]
     NoFilters,
+    #[error("`hooks` is empty: middleware has to be asked somewhere")]
+    NoHooks,
+    #[error("`{field}` means nothing for middleware: leave it out")]
+    NotOfMiddleware { field: &'static str },
     #[error("`{field}` has a shared filter, which nobody shares here: `{filter}`")]
     SharedFilter { field: &'static str, filter: String },
     #[error("the shares of an alias are {given} percent together, not 100")]
@@ -234,18 +299,45 @@ impl Binding {
         most("config", self.config.len() + self.secrets.len(), CONFIG_MAX)?;
         self.backoff_ms.iter().try_for_each(|step| range("backoff_ms", *step, 0, WAIT_MAX_MS))?;
         plain("outputs", &self.outputs)?;
-        if let Source::Live { filters } = &self.source {
+        if let Source::Live { filters } | Source::Middleware { filters, .. } = &self.source {
             most("filters", filters.len(), FILTERS_MAX)?;
             plain("filters", filters)?;
-            if filters.is_empty() {
-                return Err(DefinitionError::NoFilters);
-            }
+        }
+        match &self.source {
+            Source::Live { filters } if filters.is_empty() => return Err(DefinitionError::NoFilters),
+            Source::Middleware { hooks, .. } => self.check_middleware(hooks)?,
+            Source::Live { .. } | Source::Stream { .. } => {}
         }
         let digests = [Some(&self.which), self.shadow.as_ref()];
         digests.into_iter().flatten().try_for_each(|which| match which {
             Which::Digest(digest) => digest_of(digest).map(drop),
             Which::Alias(alias) => check_handler_name(alias),
         })
+    }
+}
+
+impl Binding {
+    /// Middleware publishes nothing and nothing waits for it.
+    fn check_middleware(&self, hooks: &[Hook]) -> Result<(), DefinitionError> {
+        if hooks.is_empty() {
+            return Err(DefinitionError::NoHooks);
+        }
+        let (time, most) = (self.limits.time.as_millis() as u64, MIDDLEWARE_TIME_MAX.as_millis() as u64);
+        range("limits.time_ms", time, 1, most)?;
+        let usual = Binding::default();
+        let set = [
+            ("outputs", self.outputs != usual.outputs),
+            ("concurrency", self.concurrency != usual.concurrency),
+            ("queue_max", self.queue_max != usual.queue_max),
+            ("attempts_max", self.attempts_max != usual.attempts_max),
+            ("backoff_ms", self.backoff_ms != usual.backoff_ms),
+            ("dead_letter", self.dead_letter != usual.dead_letter),
+            ("shadow", self.shadow != usual.shadow),
+        ];
+        match set.into_iter().find(|(_, is_set)| *is_set) {
+            Some((field, _)) => Err(DefinitionError::NotOfMiddleware { field }),
+            None => Ok(()),
+        }
     }
 }
 

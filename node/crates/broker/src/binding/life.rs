@@ -210,11 +210,16 @@ impl Employed {
             return;
         }
         self.is_waiting = false;
+        if self.work.binding.source.is_middleware() {
+            self.work.broker.realm_or_new(&self.work.name.0).middleware.provide(&self.work);
+        }
         if self.task.is_none() {
             let (work, stop, myself) = (self.work.clone(), self.stop.subscribe(), myself.clone());
             self.task = Some(tokio::spawn(async move {
                 match work.binding.source {
                     Source::Live { .. } => live::run(work, stop).await,
+                    // Whoever asks calls it: there is nothing to be done here.
+                    Source::Middleware { .. } => drop(stop.clone().wait_for(|stop| *stop).await),
                     Source::Stream { .. } => {
                         if stream::run(work, stop).await == Ended::ShuttingDown {
                             // Nobody begins anew here.

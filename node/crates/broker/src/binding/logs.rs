@@ -9,7 +9,9 @@ use tokio::sync::broadcast;
 use weir_model::UnixMillis;
 use weir_runtime::{Failure, Level};
 
+use crate::broker::Broker;
 use crate::clock;
+use crate::stream::group::definition::HANDLER_PREFIX;
 
 /// Lines kept for who looks later.
 const LINES_MAX: usize = 1000;
@@ -21,7 +23,7 @@ const BEHIND_MAX: usize = 1024;
 pub struct Line {
     pub at: UnixMillis,
     pub level: Level,
-    /// The number of the version that wrote it.
+    /// The number of the version that wrote it; 0 = none did.
     pub version: u32,
     pub text: String,
 }
@@ -41,10 +43,12 @@ pub enum CallResult {
     Looped,
     /// No instance was free in time, or there is no program.
     Busy,
+    /// It is middleware, and said no.
+    Refused,
 }
 
 impl CallResult {
-    pub const ALL: [CallResult; 8] = [
+    pub const ALL: [CallResult; 9] = [
         CallResult::Done,
         CallResult::Rejected,
         CallResult::Retried,
@@ -53,6 +57,7 @@ impl CallResult {
         CallResult::Forbidden,
         CallResult::Looped,
         CallResult::Busy,
+        CallResult::Refused,
     ];
 
     /// The word in metrics.
@@ -66,6 +71,7 @@ impl CallResult {
             CallResult::Forbidden => "forbidden",
             CallResult::Looped => "looped",
             CallResult::Busy => "busy",
+            CallResult::Refused => "refused",
         }
     }
 
@@ -82,7 +88,7 @@ impl CallResult {
 
     /// Whether it speaks against the version that was called.
     pub fn is_failure(self) -> bool {
-        !matches!(self, CallResult::Done | CallResult::Busy)
+        !matches!(self, CallResult::Done | CallResult::Busy | CallResult::Refused)
     }
 }
 
@@ -141,5 +147,15 @@ impl Journal {
     /// Counts a call.
     pub(super) fn called(&self, result: CallResult) {
         self.counts.by_result[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Broker {
+    /// Writes a line in the log of the binding whose group this is; what wrote it is no version.
+    pub(crate) fn tell_binding(&self, realm: &Arc<str>, group: &str, level: Level, text: String) {
+        let Some(own) = group.strip_prefix(HANDLER_PREFIX) else { return };
+        let of_reducer = own.strip_prefix('$').and_then(|own| own.split_once('.'));
+        let binding = of_reducer.map_or(own, |(_, binding)| binding);
+        self.bindings().journal(realm, &binding.into()).write(level, 0, text);
     }
 }

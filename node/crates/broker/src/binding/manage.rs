@@ -18,7 +18,11 @@ use super::life::KeeperMsg;
 use super::versions::NoProgram;
 use crate::broker::Broker;
 use crate::clock;
+use crate::stream::StreamError;
 use crate::stream::group::GroupError;
+
+/// Where middleware stands, in words.
+pub(super) const CLIENTS: &str = "the path of clients";
 
 /// How often a change is tried again that somebody else's came in the way of.
 const TRIES: usize = 8;
@@ -47,6 +51,10 @@ pub enum HandlerError {
     World { name: Arc<str>, is: Box<str>, given: &'static str },
     #[error("a {world} cannot be bound to {source_kind}")]
     Source { world: Box<str>, source_kind: &'static str },
+    #[error("a {world} has no changelog: only a reducer can take back what it was given")]
+    NoReducer { world: Box<str> },
+    #[error("a reducer has no `outputs`: its states go to `$view/<binding>/<key>`")]
+    ReducerOutputs,
     #[error("binding `{binding}` still uses it")]
     InUse { binding: Arc<str> },
     #[error("alias `{alias}` still names it")]
@@ -63,6 +71,8 @@ pub enum HandlerError {
     NoProgram(#[from] NoProgram),
     #[error(transparent)]
     Group(#[from] GroupError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
     #[error("the store did not take it: {0}")]
     Store(#[from] Refusal),
     #[error(transparent)]
@@ -428,12 +438,16 @@ impl Broker {
 
 /// Whether a program of this world can have messages from there.
 pub(super) fn check_source(world: &str, source: &Source) -> Result<(), HandlerError> {
+    let is = |worlds: &[World]| worlds.iter().any(|known| world == known.as_str());
     let fits = match source {
-        Source::Live { .. } | Source::Stream { .. } => world == World::Command.as_str(),
+        Source::Live { .. } => is(&[World::Command]),
+        Source::Stream { .. } => is(&[World::Command, World::Reducer, World::MergingReducer]),
+        Source::Middleware { .. } => is(&[World::Middleware]),
     };
     let source_kind = match source {
         Source::Live { .. } => "live topics",
         Source::Stream { .. } => "a stream",
+        Source::Middleware { .. } => CLIENTS,
     };
     if fits { Ok(()) } else { Err(HandlerError::Source { world: world.into(), source_kind }) }
 }

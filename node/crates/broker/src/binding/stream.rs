@@ -1,7 +1,7 @@
 //! A binding to a stream: a member of a consumer group on each node, whose records are handled, each effectively once.
 //!
 //! The group gives a key to one node and one call at a time (`guarantees.md` 6, 11). What a call brings about is handed
-//! back with the end of its record, and stored in one step with it.
+//! back with the end of its record, and stored in one step with it. A reducer is two such members: see [`super::reduce`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use weir_model::{Position, UnixMillis};
 use weir_runtime::{Away, Host};
 use weir_store::Start;
 
-use super::definition::{Binding, Source};
+use super::definition::{Binding, Reduction, Source};
+use super::reduce;
 use super::work::{Outcome, Task, Work, kept_key};
 use crate::stream::group::definition::HANDLER_PREFIX;
 use crate::stream::group::{
@@ -36,8 +37,19 @@ const HELD_PER_CALL: u32 = 128;
 const ACK_WAIT_MS: u64 = 3_600_000;
 
 /// The name of the group that a binding's workers are members of.
-pub(super) fn group_name(binding: &str) -> String {
-    format!("{HANDLER_PREFIX}{binding}")
+pub(super) fn group_name(name: &str, binding: &Binding) -> String {
+    match &binding.reduction {
+        Some(reduction) => reduce::own_group(name, reduction.run),
+        None => format!("{HANDLER_PREFIX}{name}"),
+    }
+}
+
+/// What is done with the records of a stream.
+#[derive(Clone)]
+enum Job {
+    Handle,
+    Map(Reduction),
+    Fold(Reduction),
 }
 
 /// The group as its binding wants it.
@@ -56,8 +68,23 @@ pub(super) fn group_definition(binding: &Binding, start: Start) -> GroupDefiniti
 }
 
 /// Works until it is stopped, or the group is over.
-pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) -> Ended {
+pub(super) async fn run(work: Arc<Work>, stop: watch::Receiver<bool>) -> Ended {
     let Source::Stream { stream, .. } = &work.binding.source else { return Ended::Left };
+    let Some(reduction) = work.binding.reduction.clone() else {
+        return work_on(&work, stream, &Job::Handle, stop).await;
+    };
+    let own = reduce::own_stream(&work.name.1, reduction.run);
+    let (map, fold) = (Job::Map(reduction.clone()), Job::Fold(reduction));
+    let mapping = work_on(&work, stream, &map, stop.clone());
+    let folding = work_on(&work, &own, &fold, stop);
+    match tokio::join!(mapping, folding) {
+        (Ended::ShuttingDown, _) | (_, Ended::ShuttingDown) => Ended::ShuttingDown,
+        (ended, _) => ended,
+    }
+}
+
+async fn work_on(work: &Arc<Work>, stream: &str, job: &Job, mut stop: watch::Receiver<bool>) -> Ended {
+    let group = group_name(&work.name.1, &work.binding);
     let mut is_told = false;
     loop {
         let options = MemberOptions {
@@ -65,8 +92,8 @@ pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) -> End
             in_flight_max: (work.binding.concurrency * HELD_PER_CALL).min(10_000),
             ..MemberOptions::default()
         };
-        match work.broker.join_handler_group(&work.name.0, stream, &group_name(&work.name.1), options).await {
-            Ok(member) => match serve(&work, member, &mut stop).await {
+        match work.broker.join_handler_group(&work.name.0, stream, &group, options).await {
+            Ok(member) => match serve(work, job, member, &mut stop).await {
                 ended @ (Ended::Left | Ended::ShuttingDown) => return ended,
                 // What is left of it here may be another node's by now: it is asked for anew.
                 _ => is_told = false,
@@ -83,11 +110,12 @@ pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) -> End
 }
 
 /// Takes records and has them handled.
-async fn serve(work: &Arc<Work>, mut member: Member, stop: &mut watch::Receiver<bool>) -> Ended {
+async fn serve(work: &Arc<Work>, job: &Job, mut member: Member, stop: &mut watch::Receiver<bool>) -> Ended {
     let queue = Arc::new(Queue::default());
     let mut lanes = JoinSet::new();
     for _ in 0..work.binding.concurrency {
-        let lane = Lane { work: work.clone(), answers: member.answers(), queue: queue.clone() };
+        let (work, job) = (work.clone(), job.clone());
+        let lane = Lane { work, job, answers: member.answers(), queue: queue.clone() };
         lanes.spawn(lane.run());
     }
     let ended = loop {
@@ -161,6 +189,7 @@ impl Queue {
 /// Calls one after the other.
 struct Lane {
     work: Arc<Work>,
+    job: Job,
     answers: Answers,
     queue: Arc<Queue>,
 }
@@ -197,8 +226,7 @@ impl Lane {
         let Delivered { receipt, record, deliveries } = delivered;
         let position = record.mark.position;
         let text = position.to_string();
-        let host: Arc<dyn Host> =
-            Arc::new(Kv { answers: self.answers.clone(), partition: receipt.partition });
+        let kv = Kv { answers: self.answers.clone(), partition: receipt.partition };
         let task = Task {
             message: &record.message,
             key: &record.key,
@@ -207,7 +235,15 @@ impl Lane {
             published_at: UnixMillis(position.ms),
             attempt: deliveries,
         };
-        match self.work.call(&task, &host).await {
+        let outcome = match &self.job {
+            Job::Handle => {
+                let host: Arc<dyn Host> = Arc::new(kv);
+                self.work.call(&task, &host).await
+            }
+            Job::Map(reduction) => reduce::map(&self.work, reduction, &task, &kv).await,
+            Job::Fold(reduction) => reduce::fold(&self.work, reduction, &task, &kv).await,
+        };
+        match outcome {
             Outcome::Finished(effects) => finished.push((receipt, effects)),
             // An answer that is refused is about a record that is another's by now.
             Outcome::Again { after, reason } => {
@@ -227,9 +263,17 @@ fn id_of(receipt: &Receipt) -> (u64, u64) {
 }
 
 /// The state of a key, as its group keeps it.
-struct Kv {
+pub(super) struct Kv {
     answers: Answers,
-    partition: u32,
+    pub partition: u32,
+}
+
+impl Kv {
+    /// A value by its whole key; without an answer of the store the record is to be tried again.
+    pub async fn kept(&self, key: &Bytes) -> Result<Option<Bytes>, Outcome> {
+        let kept = self.answers.kept(self.partition, key).await;
+        kept.map_err(|error| Outcome::Again { after: None, reason: error.to_string().into() })
+    }
 }
 
 impl Host for Kv {

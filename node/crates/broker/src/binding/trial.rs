@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use weir_model::Message;
-use weir_runtime::{Away, Call, Event, Failure, Host, Limits, LogLine, Pool, Settings};
+use weir_runtime::{Call, Event, Failure, Limits, LogLine, Settings};
 
 use super::definition::Which;
 use super::manage::HandlerError;
-use super::work::{fitting, kept_key};
+use super::work::fitting;
 use crate::broker::Broker;
 use crate::clock;
 
@@ -21,6 +19,8 @@ pub struct Trial {
     pub which: Which,
     pub limits: Limits,
     pub config: BTreeMap<Box<str>, Box<str>>,
+    /// Of a reducer: a message takes the place of the one before with the same key.
+    pub is_changelog: bool,
     /// Handled one after the other; what one keeps the next ones see.
     pub messages: Vec<TrialMessage>,
 }
@@ -37,17 +37,6 @@ pub struct TrialOutcome {
     pub kept: Vec<(Box<str>, Option<Bytes>)>,
     pub log: Vec<LogLine>,
     pub took: std::time::Duration,
-}
-
-/// State that lives as long as the trial.
-#[derive(Default)]
-struct Memory(Mutex<std::collections::HashMap<Bytes, Bytes>>);
-
-impl Host for Memory {
-    fn read<'a>(&'a self, key: &'a [u8], name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Away>> {
-        let value = self.0.lock().get(&kept_key(key, name)).cloned();
-        Box::pin(std::future::ready(Ok(value)))
-    }
 }
 
 impl Broker {
@@ -68,9 +57,7 @@ impl Broker {
             limits: fitting(&trial.limits, &program),
             config: Arc::new(trial.config.into_iter().collect()),
         };
-        let pool = Pool::new(&self.wasm()?, &program, settings);
-        let memory = Arc::new(Memory::default());
-        let host: Arc<dyn Host> = memory.clone();
+        let mut tried = weir_runtime::Trial::new(&self.wasm()?, &program, settings, trial.is_changelog);
         let mut outcomes = Vec::with_capacity(trial.messages.len());
         for (at, TrialMessage { message, key }) in trial.messages.into_iter().enumerate() {
             let now = clock::unix();
@@ -86,15 +73,7 @@ impl Broker {
                 now,
                 is_deterministic: false,
             };
-            let invocation = pool.handle(&call, &host).await;
-            let mut values = memory.0.lock();
-            for (name, value) in &invocation.writes {
-                match value {
-                    Some(value) => drop(values.insert(kept_key(&key, name), value.clone())),
-                    None => drop(values.remove(&kept_key(&key, name))),
-                }
-            }
-            drop(values);
+            let invocation = tried.message(&call).await;
             let (kept, log, took) = (invocation.writes, invocation.log, invocation.took);
             outcomes.push(TrialOutcome { result: invocation.result, kept, log, took });
         }

@@ -240,7 +240,13 @@ fn settings(
         let value = value.ok_or_else(|| NoProgram::NoSecret(secret.clone()))?;
         config.insert(name.clone(), (*value).clone());
     }
-    Ok(Settings { limits: fitting(&binding.limits, program), config: Arc::new(config) })
+    let mut limits = fitting(&binding.limits, program);
+    if binding.source.is_middleware() {
+        // It does not wait for an instance: each thread finds one.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        limits.instances_max = limits.instances_max.max(2 * threads);
+    }
+    Ok(Settings { limits, config: Arc::new(config) })
 }
 
 impl Broker {

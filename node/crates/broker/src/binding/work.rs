@@ -1,14 +1,15 @@
 //! One call: a message goes in, and what comes out is made into effects, or into a reason why not.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use weir_model::{Message, Properties, Topic, UnixMillis};
-use weir_runtime::{Call, Event, Failure, Host, Invocation, Level, Limits, Program};
-use weir_store::{KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX};
+use weir_model::{Message, Properties, UnixMillis};
+use weir_runtime::{Call, Failure, Host, Invocation, Level, Limits, Pool, Program};
 
 use super::catalog::Name;
+use super::command::Command;
 use super::definition::{Binding, Which};
 use super::logs::{CallResult, Journal};
 use super::versions::{Called, Versions};
@@ -46,6 +47,30 @@ pub(super) enum Outcome {
     Rejected(Arc<str>),
 }
 
+/// Why what a program has answered cannot be: told in dead letters and logs.
+pub(super) type Wrong = (String, CallResult);
+
+/// One of the questions that programs answer.
+pub(super) trait Question: Sync {
+    type Answer: PartialEq + Send;
+
+    /// What decides which version is asked.
+    fn key(&self) -> &[u8];
+
+    fn ask(&self, pool: &Pool) -> impl Future<Output = Invocation<Self::Answer>> + Send;
+
+    /// What the answer brings about.
+    fn judge(&self, work: &Work, answered: Answered<Self::Answer>) -> Result<Effects, Wrong>;
+}
+
+/// What a program has said, and what it has set in kv by name.
+pub(super) struct Answered<T> {
+    pub answer: T,
+    pub writes: Vec<(Box<str>, Option<Bytes>)>,
+    /// Through how many handlers what follows from it has come.
+    pub hops: u32,
+}
+
 /// What a binding's calls share on a node.
 pub(super) struct Work {
     pub broker: Broker,
@@ -55,6 +80,24 @@ pub(super) struct Work {
     pub journal: Arc<Journal>,
 }
 
+impl<'a> Task<'a> {
+    /// As the program is given it. `is_deterministic`: clock and random follow from the message.
+    pub fn as_call(&self, is_deterministic: bool) -> Call<'a> {
+        Call {
+            topic: &self.message.topic,
+            payload: &self.message.payload,
+            key: self.key,
+            properties: self.message.properties.as_deref(),
+            position: self.position,
+            id: self.id,
+            published_at: self.published_at,
+            attempt: self.attempt,
+            now: clock::unix(),
+            is_deterministic,
+        }
+    }
+}
+
 impl Work {
     pub fn new(broker: &Broker, name: &Name, binding: &Arc<Binding>) -> Work {
         let journal = broker.bindings().journal(&name.0, &name.1);
@@ -62,24 +105,34 @@ impl Work {
         Work { broker: broker.clone(), name: name.clone(), binding: binding.clone(), versions, journal }
     }
 
-    /// Calls the handler with one message.
+    /// Has a command handle one message.
     pub async fn call(&self, task: &Task<'_>, host: &Arc<dyn Host>) -> Outcome {
+        self.ask(task, &Command { task, host }).await
+    }
+
+    /// Asks the version that is picked about a message.
+    pub async fn ask<Q: Question>(&self, task: &Task<'_>, question: &Q) -> Outcome {
         let hops = hops_of(task.message);
         if hops >= HOPS_MAX {
             self.journal.called(CallResult::Looped);
             let reason = format!("the message has come through {hops} handlers: it goes round in a loop");
             return Outcome::Rejected(reason.into());
         }
-        let Some(called) = self.versions.pick(task.key, task.id.1) else {
+        let Some(called) = self.versions.pick(question.key(), task.id.1) else {
             self.journal.called(CallResult::Busy);
             return Outcome::Again { after: None, reason: "there is no program to call".into() };
         };
-        let invocation = self.invoke(&called, task, host).await;
+        let invocation = self.invoke(&called, question).await;
         if let Some(shadow) = self.versions.shadow() {
-            self.compare(&shadow, &invocation, task, host).await;
+            self.compare(&shadow, &invocation, task, question).await;
         }
         let took = invocation.took;
-        let (outcome, result) = self.judge(task, invocation, hops);
+        let (outcome, result) = match invocation.result {
+            Ok(answer) => {
+                self.judge(question, Answered { answer, writes: invocation.writes, hops: hops + 1 })
+            }
+            Err(failure) => failed(failure),
+        };
         self.journal.called(result);
         called.count(result, took);
         self.explain(&called, &outcome, result);
@@ -87,20 +140,14 @@ impl Work {
         outcome
     }
 
-    async fn invoke(&self, called: &Called, task: &Task<'_>, host: &Arc<dyn Host>) -> Invocation<Vec<Event>> {
-        let call = Call {
-            topic: &task.message.topic,
-            payload: &task.message.payload,
-            key: task.key,
-            properties: task.message.properties.as_deref(),
-            position: task.position,
-            id: task.id,
-            published_at: task.published_at,
-            attempt: task.attempt,
-            now: clock::unix(),
-            is_deterministic: false,
-        };
-        let mut invocation = called.pool.handle(&call, host).await;
+    async fn invoke<Q: Question>(&self, called: &Called, question: &Q) -> Invocation<Q::Answer> {
+        let mut invocation = question.ask(&called.pool).await;
+        self.take_log(called, &mut invocation);
+        invocation
+    }
+
+    /// Puts the lines that a call has written in the binding's log.
+    pub(super) fn take_log<T>(&self, called: &Called, invocation: &mut Invocation<T>) {
         for line in std::mem::take(&mut invocation.log) {
             self.journal.write(line.level, called.number, line.text);
         }
@@ -108,75 +155,16 @@ impl Work {
             let text = format!("{} lines more were dropped", invocation.log_dropped);
             self.journal.write(Level::Warn, called.number, text);
         }
-        invocation
     }
 
-    fn judge(&self, task: &Task<'_>, invocation: Invocation<Vec<Event>>, hops: u32) -> (Outcome, CallResult) {
-        let events = match invocation.result {
-            Ok(events) => events,
-            Err(failure) => {
-                let result = CallResult::of(&failure);
-                let reason = reason(&failure);
-                let outcome = match failure {
-                    Failure::Rejected(_) => Outcome::Rejected(reason),
-                    Failure::Retry(after) => Outcome::Again { after, reason },
-                    _ => Outcome::Again { after: None, reason },
-                };
-                return (outcome, result);
+    fn judge<Q: Question>(&self, question: &Q, answered: Answered<Q::Answer>) -> (Outcome, CallResult) {
+        match question.judge(self, answered) {
+            Ok(effects) => {
+                self.journal.counts.events.fetch_add(effects.owed.len() as u64, Ordering::Relaxed);
+                (Outcome::Finished(effects), CallResult::Done)
             }
-        };
-        let mut owed = Vec::with_capacity(events.len());
-        for event in events {
-            match self.message(task.message, event, hops + 1) {
-                Ok(message) => owed.push(message),
-                Err((reason, result)) => return (Outcome::Rejected(reason.into()), result),
-            }
+            Err((reason, result)) => (Outcome::Rejected(reason.into()), result),
         }
-        let mut kept = Vec::with_capacity(invocation.writes.len());
-        for (name, value) in invocation.writes {
-            let key = kept_key(task.key, &name);
-            let bytes = value.as_ref().map_or(0, Bytes::len);
-            if key.len() > KEPT_KEY_BYTES_MAX || bytes > KEPT_VALUE_BYTES_MAX {
-                let text = format!(
-                    "the value `{name}` cannot be kept: its name and the message's key have {} bytes of \
-                     {KEPT_KEY_BYTES_MAX}, it has {bytes} of {KEPT_VALUE_BYTES_MAX}",
-                    key.len()
-                );
-                return (Outcome::Rejected(text.into()), CallResult::BadOutput);
-            }
-            kept.push((key, value));
-        }
-        self.journal.counts.events.fetch_add(owed.len() as u64, std::sync::atomic::Ordering::Relaxed);
-        (Outcome::Finished(Effects { kept, owed }), CallResult::Done)
-    }
-
-    /// The event as a message, if the binding may publish it.
-    fn message(
-        &self,
-        cause: &Message,
-        event: Event,
-        hops: u32,
-    ) -> Result<Arc<Message>, (String, CallResult)> {
-        let topic = Topic::new(&event.topic);
-        let topic = topic.map_err(|error| (format!("`{}`: {error}", event.topic), CallResult::BadOutput))?;
-        let may = self.binding.outputs.iter().any(|filter| filter.matches(&topic));
-        if !may || topic.starts_with("$SYS") {
-            let text = format!("the binding may not publish to `{topic}`: it is not among its outputs");
-            return Err((text, CallResult::Forbidden));
-        }
-        let expires = |seconds| clock::unix().after(Duration::from_secs(u64::from(seconds)));
-        let mut properties = event.properties.unwrap_or_default();
-        trace(cause, &mut properties);
-        properties.user.retain(|(name, _)| **name != *HOPS);
-        properties.user.push((HOPS.into(), hops.to_string().into()));
-        Ok(Arc::new(Message {
-            topic,
-            payload: event.payload,
-            qos: event.qos,
-            retain: event.retain,
-            expires_at: event.expiry_seconds.map(expires),
-            properties: Some(properties),
-        }))
     }
 
     /// Says in the binding's log what went wrong.
@@ -190,14 +178,14 @@ impl Work {
     }
 
     /// Calls the shadow version too, and compares; nothing of it is kept.
-    async fn compare(
+    async fn compare<Q: Question>(
         &self,
         shadow: &Called,
-        first: &Invocation<Vec<Event>>,
+        first: &Invocation<Q::Answer>,
         task: &Task<'_>,
-        host: &Arc<dyn Host>,
+        question: &Q,
     ) {
-        let second = self.invoke(shadow, task, host).await;
+        let second = self.invoke(shadow, question).await;
         let is_same = match (&first.result, &second.result) {
             (Ok(a), Ok(b)) => a == b && first.writes == second.writes,
             (Err(a), Err(b)) => CallResult::of(a) == CallResult::of(b),
@@ -205,10 +193,10 @@ impl Work {
         };
         let counts = &self.journal.counts;
         let count = if is_same { &counts.shadow_same } else { &counts.shadow_differs };
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
         if !is_same {
             let told = match &second.result {
-                Ok(events) => format!("{} events", events.len()),
+                Ok(_) => "another answer".to_owned(),
                 Err(failure) => reason(failure).to_string(),
             };
             let text = format!("shadow differs at {}: {told}", task.position.unwrap_or("a live message"));
@@ -217,12 +205,12 @@ impl Work {
     }
 
     /// Sets the alias back if too many calls of this version fail.
-    fn guard(&self, called: &Called) {
+    pub(super) fn guard(&self, called: &Called) {
         let (Some(guard), Which::Alias(alias)) = (self.versions.guard(), &self.binding.which) else { return };
         let (calls, failures) = called.record();
         let is_wanting = calls >= guard.calls_min
             && u64::from(failures) * 100 > u64::from(calls) * u64::from(guard.percent);
-        if !is_wanting || called.is_condemned.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if !is_wanting || called.is_condemned.swap(true, Ordering::Relaxed) {
             return;
         }
         let text = format!("{failures} of {calls} calls failed: `{alias}` goes back to what it was before");
@@ -273,13 +261,26 @@ fn hops_of(message: &Message) -> u32 {
     hops.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }
 
-/// The trace goes on, unless the handler has begun its own.
-fn trace(cause: &Message, properties: &mut Properties) {
-    let Some(from) = &cause.properties else { return };
-    if properties.user.iter().any(|(name, _)| TRACE.contains(&&**name)) {
-        return;
+/// Marks what a message leads to: the trace goes on, unless the handler has begun its own, and the hops are counted.
+pub(super) fn mark(cause: &Message, properties: &mut Properties, hops: u32) {
+    if let Some(from) = &cause.properties
+        && !properties.user.iter().any(|(name, _)| TRACE.contains(&&**name))
+    {
+        properties.user.extend(from.user.iter().filter(|(name, _)| TRACE.contains(&&**name)).cloned());
     }
-    properties.user.extend(from.user.iter().filter(|(name, _)| TRACE.contains(&&**name)).cloned());
+    properties.user.retain(|(name, _)| **name != *HOPS);
+    properties.user.push((HOPS.into(), hops.to_string().into()));
+}
+
+/// What becomes of a message whose call has failed.
+fn failed(failure: Failure) -> (Outcome, CallResult) {
+    let (result, reason) = (CallResult::of(&failure), reason(&failure));
+    let outcome = match failure {
+        Failure::Rejected(_) => Outcome::Rejected(reason),
+        Failure::Retry(after) => Outcome::Again { after, reason },
+        _ => Outcome::Again { after: None, reason },
+    };
+    (outcome, result)
 }
 
 /// Why a call failed, as dead letters and logs say it.

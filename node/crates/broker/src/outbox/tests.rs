@@ -9,6 +9,9 @@ use weir_model::{Message, Qos, Topic};
 /// Frames of one length byte and that many bytes.
 struct Lengths;
 impl Form for Lengths {
+    fn protocol(&self) -> &'static str {
+        "mqtt"
+    }
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, _: Marks<'_>) {
         out.push(publish.payload.len() as u8 + 1);
         out.extend_from_slice(publish.payload);

@@ -10,6 +10,7 @@ use weir_cluster::{Control, Digest, InterestChange, InterestChanges, Link};
 use weir_model::{Filter, Message, Position, Qos, Topic};
 use weir_store::Delivery;
 
+use crate::binding::Hook;
 use crate::broker::Broker;
 use crate::clock;
 use crate::fanout::{self, Frames, Run};
@@ -47,7 +48,9 @@ impl Intake<'_> {
             self.turn_to(record);
         }
         let named = record.only_named || record.numbered.clone().next().is_some();
-        let plain = record.qos == Qos::AtMostOnce && !named && record.position.is_none();
+        let asks = |(realm, _): &(Arc<Realm>, _)| realm.middleware.wants_of(Hook::Deliver, record.topic);
+        let is_asked = self.known.as_ref().is_some_and(asks);
+        let plain = record.qos == Qos::AtMostOnce && !named && record.position.is_none() && !is_asked;
         if !plain || self.run.is_full() {
             self.run.push(self.broker, &mut self.tally);
         }

@@ -8,16 +8,21 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use weir_model::{Message, MessageId, Principal};
-use weir_store::{Answer, Level, OutboxEntry, SessionKey, SessionOp, Step};
+use weir_store::{Answer, Level, OutboxEntry, Refusal, SessionKey, SessionOp, Step};
 
+use super::cache::is_broker_only;
 use super::plan::Plan;
+use crate::binding::Hook;
+use crate::binding::middleware::Who;
 use crate::broker::Broker;
 use crate::fanout;
+use crate::form::Publish;
 use crate::ledger::Refused;
 use crate::limited::Limit;
 use crate::peers::Outgoing;
 use crate::realm::Realm;
 use crate::session::owner;
+use crate::stream::group::fault;
 
 /// Messages of one caller that are submitted and not answered.
 const UNDER_WAY_MAX: usize = 256;
@@ -57,30 +62,32 @@ impl Broker {
     /// Publishes a message the broker owes; false when the store did not take it.
     pub async fn publish(&self, realm: &Arc<Realm>, message: &Arc<Message>, id: Option<MessageId>) -> bool {
         let under_way = self.begin(realm, message, id).await;
-        self.finish(realm, message, under_way).await
+        self.finish(realm, message, under_way).await.is_ok()
     }
 
     /// Publishes messages the broker owes, in order: what one of them owes to the store is submitted before the next
     /// one's. Ends when the store does not take one, with those that were submitted by then; says how many came before
-    /// it.
+    /// it, and why it was not taken.
     pub async fn publish_owed_all<'a>(
         &self,
         realm: &Arc<Realm>,
         owed: impl Iterator<Item = (MessageId, &'a Arc<Message>)>,
-    ) -> usize {
+    ) -> (usize, Option<Refusal>) {
         let mut under_way = VecDeque::new();
-        let (mut published, mut is_refused) = (0, false);
+        let (mut published, mut refused) = (0, None);
         let mut owed = owed.fuse();
         loop {
-            while !is_refused
+            while refused.is_none()
                 && under_way.len() < UNDER_WAY_MAX
                 && let Some((id, message)) = owed.next()
             {
                 under_way.push_back((message, self.begin(realm, message, Some(id)).await));
             }
-            let Some((message, first)) = under_way.pop_front() else { return published };
-            is_refused |= !self.finish(realm, message, first).await;
-            published += usize::from(!is_refused);
+            let Some((message, first)) = under_way.pop_front() else { return (published, refused) };
+            let answer = self.finish(realm, message, first).await;
+            refused = refused.or(answer.err());
+            published += usize::from(refused.is_none());
+            fault::reach_if(!under_way.is_empty(), "outputs.between");
         }
     }
 
@@ -93,7 +100,12 @@ impl Broker {
         UnderWay { plan, answer }
     }
 
-    async fn finish(&self, realm: &Arc<Realm>, message: &Arc<Message>, under_way: UnderWay) -> bool {
+    async fn finish(
+        &self,
+        realm: &Arc<Realm>,
+        message: &Arc<Message>,
+        under_way: UnderWay,
+    ) -> Result<(), Refusal> {
         let UnderWay { plan, answer } = under_way;
         let answer = if let Some(answer) = answer { answer.await } else { Vec::new() };
         let settled = match plan.settle(self, Some(answer)) {
@@ -108,7 +120,7 @@ impl Broker {
             Err(refusal) => {
                 tracing::warn!(%refusal, "a message of the broker's own was not kept");
                 self.ledger().refuse(refusal.into());
-                return false;
+                return Err(refusal);
             }
         };
         let matched = self.find(realm, &message.topic).await;
@@ -122,7 +134,7 @@ impl Broker {
         self.ledger().accepted.add(1);
         self.ledger().matched.add(copies);
         self.ledger().unmatched.add(u64::from(copies == 0));
-        true
+        Ok(())
     }
 
     /// Publishes an outbox entry of a session (its will), then forgets it there. Whether its owner may is
@@ -135,23 +147,67 @@ impl Broker {
                 broker.limited(Limit::Wills);
                 broker.wills().acquire().await;
             }
-            if !broker.may_still_publish(&key.realm, &entry) {
-                broker.ledger().received.add(1);
-                broker.ledger().refuse(Refused::Denied);
-                broker.owed_done(key, entry.entry).await;
-            } else if broker.publish(&realm, &entry.message, Some(entry.id)).await {
-                broker.owed_done(key, entry.entry).await;
+            match broker.will_now(&realm, &key, &entry).await {
+                Ok(message) if !broker.publish(&realm, &message, Some(entry.id)).await => return,
+                Ok(_) => {}
+                Err(refused) => {
+                    broker.ledger().received.add(1);
+                    broker.ledger().refuse(refused);
+                }
             }
+            broker.owed_done(key, entry.entry).await;
         });
+    }
+
+    /// A will as it may be published now: as its owner may, and as middleware leaves it.
+    async fn will_now(
+        &self,
+        realm: &Realm,
+        key: &SessionKey,
+        entry: &OutboxEntry,
+    ) -> Result<Arc<Message>, Refused> {
+        let may = |message: &Message| match self.may_still_publish(&key.realm, entry, message) {
+            true => Ok(()),
+            false => Err(Refused::Denied),
+        };
+        let (message, middleware) = (&entry.message, &realm.middleware);
+        may(message)?;
+        if !middleware.wants(Hook::Authorize) && !middleware.wants(Hook::Publish) {
+            return Ok(message.clone());
+        }
+        middleware.ready().await;
+        let session = self.sessions().find(&key.realm, &key.name);
+        let protocol = self.form(session.map_or(0, |session| session.form())).protocol();
+        let user = entry.owner.as_ref().and_then(|owner| owner.principal.user_id.as_deref());
+        let who = Who { client_id: &key.name, user, realm: &key.realm, protocol, address: None };
+        let authorized = |topic: &str| match middleware.wants(Hook::Authorize) {
+            true => {
+                middleware.on_publish_to(&who, topic).refusal.map_or(Ok(()), |_| Err(Refused::Middleware))
+            }
+            false => Ok(()),
+        };
+        authorized(&message.topic)?;
+        if !middleware.wants(Hook::Publish) {
+            return Ok(message.clone());
+        }
+        let publish = Publish { qos: message.qos, ..fanout::borrowed(message) };
+        let altered = middleware.on_publish(self, &who, &message.topic, &publish);
+        let Some(altered) = altered.map_err(|_| Refused::Middleware)? else { return Ok(message.clone()) };
+        let message = altered.instead_of(message);
+        if is_broker_only(&message.topic) {
+            return Err(Refused::Denied);
+        }
+        may(&message)?;
+        authorized(&message.topic)?;
+        Ok(message)
     }
 
     /// Whether a message that waited for its time may still be published by whom it is from. Of an owner
     /// that the store does not know whole, it was asked when the message came, and that holds.
-    fn may_still_publish(&self, realm: &Arc<str>, entry: &OutboxEntry) -> bool {
+    fn may_still_publish(&self, realm: &Arc<str>, entry: &OutboxEntry, message: &Message) -> bool {
         let Some(identity) = entry.owner.as_ref().and_then(|owner| owner::known(owner, realm)) else {
             return true;
         };
-        let message = &entry.message;
         let rights = |principal: &Principal| self.access().publish_rights(principal, &message.topic);
         self.access().now(&identity).is_some_and(|now| rights(&now).allows(message.qos, message.retain))
     }

@@ -14,6 +14,7 @@ use weir_store::{SessionKey, SessionKind};
 
 use super::level::Reached;
 use super::{Answering, Publisher, Verdict};
+use crate::binding::middleware::GRPC;
 use crate::broker::Broker;
 use crate::form::Publish;
 use crate::realm::Realm;
@@ -61,7 +62,8 @@ impl Broker {
         let name = principal.client_id.clone();
         let key = SessionKey { realm: realm.name.clone(), kind: SessionKind::Client, name };
         let session = Session::new(key, None, None);
-        let publisher = Publisher::new(self.clone(), realm.clone(), session, principal, None);
+        let mut publisher = Publisher::new(self.clone(), realm.clone(), session, principal, None);
+        publisher.protocol = Some(GRPC);
         Offering { publisher, line: VecDeque::new(), answers: VecDeque::new() }
     }
 

@@ -100,7 +100,7 @@ impl Broker {
         match row.table {
             Table::Streams => self.stream_changed(row),
             Table::Groups | Table::Members => self.groups_known().heard(row),
-            Table::Handlers | Table::Bindings | Table::Secrets => self.bindings().heard(row),
+            Table::Handlers | Table::Bindings | Table::Secrets => self.handlers_changed(row),
         }
     }
 

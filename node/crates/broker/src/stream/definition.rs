@@ -9,6 +9,9 @@ use super::key::KeyRule;
 /// Bytes of a stream's name.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// What the names of streams begin with that bindings have of their own: a reducer's.
+pub const OWN_PREFIX: &str = "$reduce.";
+
 /// Filters of one stream.
 pub const FILTERS_MAX: usize = 64;
 

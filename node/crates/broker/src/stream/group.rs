@@ -9,6 +9,7 @@ mod catalog;
 pub mod dead;
 pub mod definition;
 pub mod effects;
+pub mod fault;
 mod hub;
 mod life;
 pub mod manage;

@@ -14,6 +14,7 @@ use weir_store::{GroupPlace, PartitionInfo, PartitionKey, PartitionOp, ReadError
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Stream;
+use super::definition::OWN_PREFIX;
 use super::following::session_of;
 use crate::broker::Broker;
 use crate::supervisor::ChildSpec;
@@ -83,6 +84,11 @@ impl Broker {
                     continue;
                 }
                 self.trim(&stream).await;
+                if stream.name.starts_with(OWN_PREFIX)
+                    && let Err(error) = self.trim_finished(&stream).await
+                {
+                    tracing::warn!(stream = %stream.name, %error, "a binding's own stream cannot be trimmed");
+                }
                 if !thorough {
                     continue;
                 }
@@ -115,6 +121,32 @@ impl Broker {
         if let Some(refusal) = answer.into_iter().find_map(Result::err) {
             tracing::warn!(stream = %stream.name, %refusal, "old records of a stream cannot be let go");
         }
+    }
+
+    /// Lets go what every group has finished: of a stream that is there for its groups alone.
+    async fn trim_finished(&self, stream: &Stream) -> Result<(), ReadError> {
+        let mut steps = Vec::new();
+        for (generation, partitions) in stream.generations() {
+            for partition in 0..partitions {
+                let key = stream.partition_of(generation, partition);
+                let Some(info) = self.store().partition(key.clone()).await? else { continue };
+                let low = info.groups.iter().map(|place| place.progress.low.position).min();
+                let before = low.filter(|low| *low > info.ends.trimmed.position);
+                if let Some(before) = before {
+                    steps.push(Step::Partition {
+                        key,
+                        ops: smallvec![PartitionOp::Trim { before: Some(before) }],
+                    });
+                }
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        if let Some(refusal) = self.submit(steps).await.into_iter().find_map(Result::err) {
+            tracing::warn!(stream = %stream.name, %refusal, "what a binding has reduced cannot be let go");
+        }
+        Ok(())
     }
 
     async fn tidy(&self, stream: &Arc<Stream>) -> Result<(), ReadError> {

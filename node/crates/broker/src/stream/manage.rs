@@ -9,7 +9,7 @@ use weir_store::{
 
 use super::Stream;
 use super::catalog::row_key;
-use super::definition::{Definition, EARLIER_MAX, Earlier, Spec, SpecError, check_name};
+use super::definition::{Definition, EARLIER_MAX, Earlier, OWN_PREFIX, Spec, SpecError, check_name};
 use crate::broker::Broker;
 use crate::clock;
 
@@ -21,6 +21,8 @@ pub enum StreamError {
     Spec(#[from] SpecError),
     #[error("there is no stream `{name}`")]
     Unknown { name: Arc<str> },
+    #[error("the stream `{name}` is a binding's own, and lives as long as that")]
+    Own { name: Arc<str> },
     #[error("there is a stream `{name}` already, and it is another")]
     Exists { name: Arc<str> },
     #[error("somebody else has changed the stream `{name}` meanwhile: look again")]
@@ -51,6 +53,16 @@ impl Broker {
         spec: Spec,
     ) -> Result<Arc<Stream>, StreamError> {
         check_name(name)?;
+        self.make_stream(realm, name, spec).await
+    }
+
+    /// The same, whatever its name: a binding may have one of its own.
+    pub(crate) async fn make_stream(
+        &self,
+        realm: &Arc<str>,
+        name: &str,
+        spec: Spec,
+    ) -> Result<Arc<Stream>, StreamError> {
         spec.check()?;
         let max = self.config().streams_max;
         if max > 0 && self.streams().len() >= max && self.streams().get(realm, name).is_none() {
@@ -84,6 +96,7 @@ impl Broker {
         version: u64,
     ) -> Result<Arc<Stream>, StreamError> {
         spec.check()?;
+        check_is_no_bindings(name)?;
         let before = self.stream(realm, name)?;
         if version != 0 && before.version != version {
             return Err(StreamError::Changed { name: before.name.clone() });
@@ -112,6 +125,12 @@ impl Broker {
 
     /// Ends a stream, with its records and groups.
     pub async fn delete_stream(&self, realm: &Arc<str>, name: &str) -> Result<(), StreamError> {
+        check_is_no_bindings(name)?;
+        self.end_stream(realm, name).await
+    }
+
+    /// The same, also of one that a binding has of its own.
+    pub(crate) async fn end_stream(&self, realm: &Arc<str>, name: &str) -> Result<(), StreamError> {
         let stream = self.stream(realm, name)?;
         let op = TableOp::Delete { expect: Expect::Version(stream.version) };
         self.put_row(&stream.realm, &stream.name, op).await?;
@@ -236,4 +255,8 @@ impl Broker {
             None => Ok(()),
         }
     }
+}
+
+fn check_is_no_bindings(name: &str) -> Result<(), StreamError> {
+    if name.starts_with(OWN_PREFIX) { Err(StreamError::Own { name: name.into() }) } else { Ok(()) }
 }

@@ -25,6 +25,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 struct Plain;
 
 impl Form for Plain {
+    fn protocol(&self) -> &'static str {
+        "mqtt"
+    }
+
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, _: Marks<'_>) {
         let len = 3 + publish.topic.len() + publish.payload.len();
         out.extend_from_slice(&(len as u16).to_le_bytes());

@@ -22,6 +22,10 @@ use weir_store::{
 struct Lengths;
 
 impl Form for Lengths {
+    fn protocol(&self) -> &'static str {
+        "mqtt"
+    }
+
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, _: Marks<'_>) {
         out.push(publish.payload.len() as u8 + 1);
         out.extend_from_slice(publish.payload);

@@ -4,6 +4,9 @@ use weir_broker::form::{Form, Marks, Publish};
 use weir_model::{Properties, Qos};
 use weir_wire::mqtt::{self, List, MessageProperties, Version, encode};
 
+/// What handlers are told that these clients speak.
+pub const PROTOCOL: &str = "mqtt";
+
 /// MQTT 3.1 and 3.1.1: no properties.
 pub static MQTT_3: MqttForm = MqttForm(Version::V311);
 /// MQTT 5.
@@ -20,6 +23,10 @@ pub fn form_id(version: Version) -> weir_broker::form::FormId {
 }
 
 impl Form for MqttForm {
+    fn protocol(&self) -> &'static str {
+        PROTOCOL
+    }
+
     #[inline]
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>) {
         let packet = mqtt::Publish {

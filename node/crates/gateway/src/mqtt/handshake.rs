@@ -1,5 +1,6 @@
 //! CONNECT and CONNACK: who is it, which session, what is allowed.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use metrics::counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_broker::access::{Credentials, Identity};
+use weir_broker::binding::middleware::{Refusal, Who};
 use weir_broker::publish::Publisher;
 use weir_broker::session::Origin;
 use weir_broker::session::directory::{Closing, Opened, Request};
@@ -53,7 +55,7 @@ impl Peer {
 struct Refused {
     code: ReasonCode,
     version: Option<Version>,
-    what: &'static str,
+    what: Cow<'static, str>,
 }
 
 /// Waits for the CONNECT; `None` when what came was none, or came too late. May be dropped at any time:
@@ -63,8 +65,8 @@ pub async fn first_packet(shared: &Shared, mut stream: Stream) -> Option<(Stream
     let connect_max = shared.config.connect_bytes_max;
     match tokio::time::timeout(patience, read_connect(&mut stream, connect_max)).await {
         Ok(Ok(bytes)) => Some((stream, bytes)),
-        Ok(Err(what)) => refuse(shared, stream, Refused { what, ..Refused::SILENT }).await,
-        Err(_) => refuse(shared, stream, Refused { what: "timeout", ..Refused::SILENT }).await,
+        Ok(Err(what)) => refuse(shared, stream, Refused { what: what.into(), ..Refused::SILENT }).await,
+        Err(_) => refuse(shared, stream, Refused { what: "timeout".into(), ..Refused::SILENT }).await,
     }
 }
 
@@ -87,16 +89,17 @@ pub async fn accept(
 }
 
 impl Refused {
-    const SILENT: Refused = Refused { code: ReasonCode::MalformedPacket, version: None, what: "" };
+    const SILENT: Refused =
+        Refused { code: ReasonCode::MalformedPacket, version: None, what: Cow::Borrowed("") };
 }
 
 async fn refuse<T>(shared: &Shared, mut stream: Stream, refused: Refused) -> Option<T> {
     counter!("weir_gateway_connects_refused_total").increment(1);
-    tracing::debug!(what = refused.what, code = ?refused.code, "a connection was refused");
+    tracing::debug!(what = &*refused.what, code = ?refused.code, "a connection was refused");
     if let Some(version) = refused.version {
         let mut out = Vec::new();
         let mut connack = Connack::new(refused.code);
-        connack.reason = Some(refused.what).filter(|what| !what.is_empty());
+        connack.reason = Some(&*refused.what).filter(|what| !what.is_empty());
         encode::connack(&mut out, &connack, version);
         if stream.write_all(&out).await.is_err() || stream.flush().await.is_err() {
             return None;
@@ -154,15 +157,23 @@ async fn open(
     let connect = mqtt::decode_connect(&frame).map_err(|ConnectError { error, answer }| Refused {
         code: error.code,
         version: answer,
-        what: error.what,
+        what: error.what.into(),
     })?;
-    let refused = |reason, what| Refused { code: connack_code(reason), version: Some(connect.version), what };
+    let refused = |reason, what: &'static str| Refused {
+        code: connack_code(reason),
+        version: Some(connect.version),
+        what: what.into(),
+    };
     check(shared, &connect).map_err(|(reason, what)| refused(reason, what))?;
     let client_id: Arc<str> = match connect.client_id {
         "" => assigned_id(shared),
         given => Arc::from(given),
     };
-    admit(shared, &peer).map_err(|(code, what)| Refused { code, version: Some(connect.version), what })?;
+    admit(shared, &peer).map_err(|(code, what)| Refused {
+        code,
+        version: Some(connect.version),
+        what: what.into(),
+    })?;
     let credentials = authenticate::credentials(client_id.clone(), &connect, &peer);
     let denied = |(reason, what)| {
         if reason == Reason::BadCredentials {
@@ -177,6 +188,11 @@ async fn open(
     shared.flapping.admit(&client_id, user).map_err(|reason| refused(reason, "connecting too often"))?;
     let will = will(shared, &connect, &identity).map_err(denied)?;
     let realm = shared.broker.realm_or_new(&identity.realm);
+    let asked = ask_middleware(shared, &realm, &peer, &identity, will.as_ref()).await;
+    asked.map_err(|refusal| Refused {
+        what: String::from(&*refusal.why).into(),
+        ..denied((refusal.reason, ""))
+    })?;
     let request = Request {
         realm: realm.clone(),
         client_id,
@@ -220,6 +236,24 @@ fn admit(shared: &Shared, peer: &Peer) -> Result<(), (ReasonCode, &'static str)>
     }
     let failures = shared.failures.admit(peer.address.ip());
     failures.map_err(|reason| (reason::code(reason), "too many failed authentications"))
+}
+
+/// Whether middleware lets in who has proved who it is.
+async fn ask_middleware(
+    shared: &Shared,
+    realm: &Realm,
+    peer: &Peer,
+    identity: &Identity,
+    will: Option<&weir_broker::store::Will>,
+) -> Result<(), Refusal> {
+    let who = Who {
+        client_id: &identity.principal.client_id,
+        user: identity.principal.user_id.as_deref(),
+        realm: &realm.name,
+        protocol: form::PROTOCOL,
+        address: Some(peer.address.ip()),
+    };
+    shared.broker.on_connect(realm, &who, will.map(|will| &will.message.topic)).await
 }
 
 /// Remembers where a session's connection comes from, and says when it came from elsewhere before.

@@ -1,6 +1,7 @@
 //! What a client's packets mean.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use weir_broker::Limit;
 use weir_broker::form::Publish;
@@ -120,7 +121,9 @@ impl Mqtt {
                     self.note_refused_publish(topic);
                 }
                 let why = match verdict {
-                    Verdict::Refused(reason) => level_refused(publish, reason),
+                    Verdict::Refused(reason) => {
+                        self.publisher.why().or_else(|| level_refused(publish, reason))
+                    }
                     _ => None,
                 };
                 self.answer_now(answering, verdict, why.as_deref(), out)
@@ -341,7 +344,7 @@ impl Mqtt {
 
 /// Why a publish was refused for the acknowledgement level it asked for, in words; `None` = it was not for that. A text
 /// that names no level is not said back.
-fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Box<str>> {
+fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Arc<str>> {
     let is_level = matches!(
         reason,
         Reason::LevelUnknown | Reason::LevelImpossible | Reason::LevelAway | Reason::LevelDenied

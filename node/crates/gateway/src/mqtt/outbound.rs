@@ -9,7 +9,7 @@ use weir_broker::ledger::Loss;
 use weir_broker::outbox::{Claim, Live};
 use weir_broker::publish::Publisher;
 use weir_broker::session::window::Held;
-use weir_broker::store::{Page, Queued, Refusal, RowState, SessionOp};
+use weir_broker::store::{Delivery, Page, Queued, Refusal, RowState, SessionOp};
 use weir_model::{Message, Qos, Reason};
 use weir_wire::mqtt::{PacketType, ReasonCode};
 
@@ -93,12 +93,12 @@ impl Mqtt {
         self.send_delivery(number, &delivery, held, false, out);
     }
 
-    /// Encodes one numbered delivery, unless it has expired or is too large for the client. One that is
-    /// sent again was counted when it was sent first.
+    /// Encodes one numbered delivery, unless it has expired, is refused by middleware or too large for the client. One
+    /// that is sent again was counted when it was sent first, and middleware is asked again.
     fn send_delivery(
         &mut self,
         number: u64,
-        delivery: &weir_broker::store::Delivery,
+        delivery: &Delivery,
         held: Option<Box<Held>>,
         again: bool,
         out: &mut Vec<u8>,
@@ -107,6 +107,15 @@ impl Mqtt {
             return self.give_up(number, delivery, held, again, Loss::Expired);
         }
         self.note_seen(delivery);
+        let altered;
+        let delivery = match self.publisher.on_deliver(&delivery.message) {
+            Ok(None) => delivery,
+            Ok(Some(message)) => {
+                altered = Delivery { message, ..delivery.clone() };
+                &altered
+            }
+            Err(_) => return self.give_up(number, delivery, held, again, Loss::Middleware),
+        };
         let start = out.len();
         let packet_id = weir_broker::session::window::packet_id(number);
         form::encode_delivery(out, delivery, packet_id, again, self.version);
@@ -146,7 +155,7 @@ impl Mqtt {
 
     /// A delivery that this client may not have any more. From its own queue a shared one goes to another
     /// member, unless it is of QoS 2 and may have been sent (MQTT-4.8.2-4); any other is given up.
-    fn deny(&mut self, number: u64, delivery: &weir_broker::store::Delivery, stored: bool, again: bool) {
+    fn deny(&mut self, number: u64, delivery: &Delivery, stored: bool, again: bool) {
         let Publisher { broker, realm, session, .. } = &self.publisher;
         let stays = delivery.qos == Qos::ExactlyOnce && again;
         if stored && !stays && broker.hand_on_row(realm, session, number, delivery) {
@@ -160,7 +169,7 @@ impl Mqtt {
     fn give_up(
         &mut self,
         number: u64,
-        delivery: &weir_broker::store::Delivery,
+        delivery: &Delivery,
         held: Option<Box<Held>>,
         again: bool,
         loss: Loss,

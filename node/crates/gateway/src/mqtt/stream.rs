@@ -12,7 +12,7 @@ use std::task::Context;
 use metrics::counter;
 use weir_broker::ledger::Loss;
 use weir_broker::publish::Publisher;
-use weir_broker::store::{Fence, SessionOp, Step, SubscriptionOptions};
+use weir_broker::store::{Fence, Record, SessionOp, Step, SubscriptionOptions};
 use weir_broker::stream::definition::check_name;
 use weir_broker::stream::following::{Ended, Following, Found, Offset, session_group};
 use weir_broker::stream::{FILTER_PREFIX, Stream};
@@ -269,10 +269,19 @@ impl Mqtt {
         } else {
             None
         };
-        if let Some(loss) = loss {
-            broker.ledger().lost_by(session.client_id(), &message.topic, loss, 1);
-            return following.sent(found.at, None);
-        }
+        let passed = match loss {
+            Some(loss) => Err(loss),
+            None => self.publisher.on_deliver(message).map_err(|_| Loss::Middleware),
+        };
+        let found = match passed {
+            Ok(None) => found,
+            Ok(Some(message)) => Found { record: Record { message, ..found.record }, ..found },
+            Err(loss) => {
+                broker.ledger().lost_by(session.client_id(), &message.topic, loss, 1);
+                return following.sent(found.at, None);
+            }
+        };
+        let message = &found.record.message;
         let packet_id = (options.qos > Qos::AtMostOnce).then(|| streams.ids.next(&self.window));
         let start = out.len();
         encode_record(out, following.stream(), &found, *missed, options, packet_id, self.version);

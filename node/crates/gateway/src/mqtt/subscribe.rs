@@ -112,7 +112,16 @@ impl Mqtt {
     fn judge_all(&self, subscribe: &mqtt::Subscribe<'_>) -> Result<Judged, (Reason, &'static str)> {
         let mut judged = Judged::default();
         for (text, options) in subscribe.filters.iter() {
-            match self.judge(text, &options, subscribe.subscription_id, judged.wanted.len()) {
+            let mut why = None;
+            let wanted = self.judge(text, &options, subscribe.subscription_id, judged.wanted.len());
+            let wanted = wanted.and_then(|wanted| match self.publisher.may_subscribe(&wanted.0) {
+                Ok(()) => Ok(wanted),
+                Err(refusal) => {
+                    why = Some(refusal.why.to_string());
+                    Err(refusal.reason)
+                }
+            });
+            match wanted {
                 Ok((filter, options, _)) if stream::is_stream(&filter) => {
                     match self.wish(&filter, subscribe) {
                         Ok(wish) => {
@@ -138,7 +147,7 @@ impl Mqtt {
                             return Err((reason, "not authorized to subscribe"));
                         }
                     }
-                    judged.refuse(reason, super::reason::code(reason), None);
+                    judged.refuse(reason, super::reason::code(reason), why);
                 }
             }
         }
@@ -320,6 +329,18 @@ impl Mqtt {
     /// QoS 0: no number, no window.
     fn send_plain(&mut self, delivery: &Delivery, out: &mut Vec<u8>) {
         let start = out.len();
+        let altered;
+        let delivery = match self.publisher.on_deliver(&delivery.message) {
+            Ok(None) => delivery,
+            Ok(Some(message)) => {
+                altered = Delivery { message, ..delivery.clone() };
+                &altered
+            }
+            Err(_) => {
+                let (ledger, client) = (self.publisher.broker.ledger(), self.publisher.session.client_id());
+                return ledger.lost_by(client, &delivery.message.topic, Loss::Middleware, 1);
+            }
+        };
         form::encode_delivery(out, delivery, 0, false, self.version);
         if out.len() - start > self.frame_bytes_max {
             out.truncate(start);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
+use parking_lot::RwLock;
 use quinn::congestion::CubicConfig;
 use quinn::{
     ClientConfig, ConnectionError, Endpoint, EndpointConfig, Incoming, MtuDiscoveryConfig, TransportConfig,
@@ -15,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::tls::CLUSTER_NAME;
-use super::{Alpn, PeerBindError, PeerClosed, PeerConnectError, PeerConnection, PeerTls, code, var};
+use super::{Alpn, NodeId, PeerBindError, PeerClosed, PeerConnectError, PeerConnection, PeerTls, code, var};
 use crate::quic::udp_socket;
 
 /// How long a peer that is dialled has for the whole handshake.
@@ -59,11 +60,21 @@ pub struct PeerEndpoint(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     endpoint: Endpoint,
-    tls: PeerTls,
+    node: NodeId,
+    /// What the next handshake uses.
+    tls: RwLock<PeerTls>,
     transport: Arc<TransportConfig>,
     gossip: Mutex<mpsc::Receiver<PeerConnection>>,
     link: Mutex<mpsc::Receiver<PeerConnection>>,
     sorting: JoinHandle<()>,
+}
+
+/// A certificate that names another node than the one the endpoint speaks for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node is {node}, and the certificate is for {certificate}")]
+pub struct OtherNode {
+    pub node: NodeId,
+    pub certificate: NodeId,
 }
 
 /// Where accepted connections go, by protocol. Bounded; a connection that finds no room is closed.
@@ -80,8 +91,7 @@ impl PeerEndpoint {
     /// The address cannot be bound.
     pub fn bind(address: SocketAddr, tls: PeerTls) -> Result<Self, PeerBindError> {
         let transport = Arc::new(transport());
-        let mut server = quinn::ServerConfig::with_crypto(tls.server.clone());
-        server.transport_config(transport.clone()).max_incoming(HANDSHAKES_MAX);
+        let server = server(&tls, &transport);
         let runtime = Arc::new(quinn::TokioRuntime);
         let mut config = EndpointConfig::default();
         // An error says that no packet may be so long.
@@ -93,7 +103,8 @@ impl PeerEndpoint {
         let (link, link_taken) = mpsc::channel(ACCEPTED_MAX);
         let sorting = tokio::spawn(sort(endpoint.clone(), Sorted { gossip, link }));
         let (gossip, link) = (Mutex::new(gossip_taken), Mutex::new(link_taken));
-        Ok(Self(Arc::new(Shared { endpoint, tls, transport, gossip, link, sorting })))
+        let (node, tls) = (tls.node_id().clone(), RwLock::new(tls));
+        Ok(Self(Arc::new(Shared { endpoint, node, tls, transport, gossip, link, sorting })))
     }
 
     /// The address that was bound.
@@ -106,8 +117,21 @@ impl PeerEndpoint {
 
     /// The node this endpoint speaks for.
     #[must_use]
-    pub fn node_id(&self) -> &super::NodeId {
-        self.0.tls.node_id()
+    pub fn node_id(&self) -> &NodeId {
+        &self.0.node
+    }
+
+    /// Handshakes from now on, dialled or accepted, use this; connections that stand stay as they are.
+    ///
+    /// # Errors
+    /// It is another node's.
+    pub fn renew(&self, tls: PeerTls) -> Result<(), OtherNode> {
+        if *tls.node_id() != self.0.node {
+            return Err(OtherNode { node: self.0.node.clone(), certificate: tls.node_id().clone() });
+        }
+        self.0.endpoint.set_server_config(Some(server(&tls, &self.0.transport)));
+        *self.0.tls.write() = tls;
+        Ok(())
     }
 
     /// Dials a peer. The peer proves with its certificate that it belongs to the cluster; which node it is
@@ -116,7 +140,7 @@ impl PeerEndpoint {
     /// # Errors
     /// Nobody answered within 2 seconds, or it was nobody of the cluster.
     pub async fn connect(&self, address: SocketAddr, alpn: Alpn) -> Result<PeerConnection, PeerConnectError> {
-        let mut config = ClientConfig::new(self.0.tls.client(alpn));
+        let mut config = ClientConfig::new(self.0.tls.read().client(alpn));
         config.transport_config(self.0.transport.clone());
         let connecting = self
             .0
@@ -159,6 +183,12 @@ impl Drop for Shared {
         self.sorting.abort();
         self.endpoint.close(var(code::DONE), b"");
     }
+}
+
+fn server(tls: &PeerTls, transport: &Arc<TransportConfig>) -> quinn::ServerConfig {
+    let mut server = quinn::ServerConfig::with_crypto(tls.server.clone());
+    server.transport_config(transport.clone()).max_incoming(HANDSHAKES_MAX);
+    server
 }
 
 fn transport() -> TransportConfig {

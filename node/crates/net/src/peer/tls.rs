@@ -31,7 +31,8 @@ pub struct PeerTls {
 }
 
 impl PeerTls {
-    /// Reads the cluster's authority, and this node's certificate (leaf first) and key, all PEM.
+    /// Reads the cluster's authority (or several, of which each is believed), and this node's certificate (leaf first)
+    /// and key, all PEM.
     ///
     /// # Errors
     /// A file cannot be read or holds nothing of its kind; the certificate names no node; or the three do

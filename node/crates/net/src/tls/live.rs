@@ -7,8 +7,9 @@ use std::time::Duration;
 use metrics::counter;
 use parking_lot::Mutex;
 use quinn::crypto::rustls::NoInitialCipherSuite;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::source::Source;
+use super::source::{Settings, Source};
 use super::{ClientAuth, Error, dev_certificate};
 use crate::config;
 
@@ -27,7 +28,7 @@ struct Live {
 struct Current {
     /// Counts the changes.
     version: u64,
-    settings: rustls::ServerConfig,
+    settings: Settings,
     /// Of the files `settings` were made of.
     fingerprint: u64,
     /// Of files that were no good and have been reported.
@@ -133,11 +134,23 @@ impl ServerConfig {
 
     fn current(&self) -> (u64, rustls::ServerConfig) {
         let current = self.0.current.lock();
-        (current.version, current.settings.clone())
+        (current.version, current.settings.server.clone())
     }
 
-    fn version(&self) -> u64 {
+    /// Counts the changes of the settings: what [`Self::believes`] has said holds until it is another.
+    #[must_use]
+    pub fn version(&self) -> u64 {
         self.0.current.lock().version
+    }
+
+    /// Whether a handshake would take a client's certificate now, with those the client has sent beside it, all in
+    /// DER: it may have been revoked since its own, or its authority dropped (RFC 5280 section 6). False where clients
+    /// are asked for none. Takes as long as verifying some signatures.
+    #[must_use]
+    pub fn believes(&self, certificate: &[u8], beside: &[Vec<u8>]) -> bool {
+        let Some(clients) = self.0.current.lock().settings.clients.clone() else { return false };
+        let beside: Vec<_> = beside.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        clients.verify_client_cert(&CertificateDer::from(certificate), &beside, UnixTime::now()).is_ok()
     }
 }
 

@@ -43,6 +43,15 @@ pub(super) struct Contents<'a> {
 
 type Bytes = std::io::Result<Vec<u8>>;
 
+/// What the files say.
+#[derive(Debug)]
+pub(super) struct Settings {
+    /// Without ALPN.
+    pub server: rustls::ServerConfig,
+    /// Who judges clients' certificates, if any are asked for.
+    pub clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
 impl Source {
     /// Reads every file, each as it is: what cannot be read is told by [`Contents::settings`].
     pub fn read(&self) -> Contents<'_> {
@@ -67,11 +76,11 @@ impl Contents<'_> {
         hasher.finish()
     }
 
-    /// What the files say, without ALPN.
+    /// What the files say.
     ///
     /// # Errors
     /// The first file that cannot be read or holds nothing usable, or rustls does not take them together.
-    pub fn settings(self) -> Result<rustls::ServerConfig, Error> {
+    pub fn settings(self) -> Result<Settings, Error> {
         let certificate = &self.source.certificate;
         let chain = certificates(certificate, &content(self.certificate, certificate)?)?;
         let key = private_key(&self.source.key, &content(self.key, &self.source.key)?)?;
@@ -80,15 +89,16 @@ impl Contents<'_> {
             .map_err(|source| Error::Provider { source })?;
         let refused = |source| Error::Certificate { path: certificate.clone(), source };
         let (Some(auth), Some(ca)) = (&self.source.client, self.client_ca) else {
-            return builder.with_no_client_auth().with_single_cert(chain, key).map_err(refused);
+            let server = builder.with_no_client_auth().with_single_cert(chain, key).map_err(refused)?;
+            return Ok(Settings { server, clients: None });
         };
         let verifier = verifier(auth, ca, self.client_crl)?;
-        let mut settings =
-            builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(refused)?;
+        let builder = builder.with_client_cert_verifier(verifier.clone());
+        let mut server = builder.with_single_cert(chain, key).map_err(refused)?;
         // A resumed session is not asked for its certificate again, which may be revoked by now.
-        settings.session_storage = Arc::new(NoServerSessionStorage {});
-        settings.send_tls13_tickets = 0;
-        Ok(settings)
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+        Ok(Settings { server, clients: Some(verifier) })
     }
 }
 

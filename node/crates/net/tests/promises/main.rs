@@ -3,6 +3,7 @@
 mod closing;
 mod framing;
 mod http;
+mod peer_reload;
 mod peers;
 mod proxied;
 mod reload;

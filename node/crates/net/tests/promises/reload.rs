@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use weir_net::client::{ClientOptions, ConnectError, connect};
 use weir_net::tls::{ClientAuth, Error, ServerConfig};
-use weir_net::{Config, EstablishError, Kind, Listener, Stream, config};
+use weir_net::{Config, EstablishError, Established, Kind, Listener, Stream, config};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -105,12 +105,12 @@ async fn meet(
     listener: &Listener,
     scheme: &str,
     options: &ClientOptions,
-) -> (Result<(), EstablishError>, Result<Stream, ConnectError>) {
+) -> (Result<Established, EstablishError>, Result<Stream, ConnectError>) {
     let port = listener.local_addr().expect("an address").port();
     let url = format!("{scheme}://localhost:{port}").parse().expect("a url");
     let accept = async {
         let incoming = listener.accept().await.expect("accepted");
-        incoming.establish().await.map(drop)
+        incoming.establish().await
     };
     let connect = async {
         let mut stream = connect(&url, options).await?;
@@ -214,6 +214,29 @@ async fn a_revoked_client_is_refused_from_the_reload_on() {
         assert!(tls.reload().expect("good files"));
         assert!(meet(&listener, scheme, &options).await.0.is_err(), "{scheme}: revoked");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_taken_is_believed_until_it_is_revoked_or_its_authority_goes() {
+    let files = Files::new();
+    let (tls, options) = asking(&files);
+    let listener = listener(Kind::Tls(tls.clone()));
+    let established = meet(&listener, "mqtts", &options).await.0.expect("established");
+    let shown = established.client_certificate.expect("a certificate");
+    let believed = || tls.believes(&shown, &established.client_authorities);
+    assert!(believed());
+    assert!(!tls.believes(b"garbage", &[]));
+    let version = tls.version();
+    files.write_crl(2, &[7, 99]);
+    assert!(believed(), "nothing was read yet");
+    assert!(tls.reload().expect("good files"));
+    assert!(!believed() && tls.version() != version);
+    files.write_crl(3, &[99]);
+    assert!(tls.reload().expect("good files") && believed());
+    let other = authority();
+    files.write("ca.pem", &other.pem());
+    tls.reload().expect("good files");
+    assert!(!believed());
 }
 
 #[tokio::test]

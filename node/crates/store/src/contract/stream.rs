@@ -75,8 +75,8 @@ impl PartitionOp {
     }
 }
 
-/// Most bytes in the key of a value that a group keeps.
-pub const KEPT_KEY_BYTES_MAX: usize = 1 << 10;
+/// Most bytes in the key of a value that a group keeps: a KiB of somebody's key, and what marks it.
+pub const KEPT_KEY_BYTES_MAX: usize = (1 << 10) + 64;
 
 /// Most bytes in such a value.
 pub const KEPT_VALUE_BYTES_MAX: usize = 64 << 10;

@@ -8,8 +8,10 @@ use redis::RedisError;
 pub(super) enum Kind {
     /// The library is not there: a new primary, or `FUNCTION FLUSH`.
     NoFunction,
-    /// The slot lies elsewhere (also ASK).
+    /// The slot lies elsewhere.
     Moved,
+    /// The slot is on its way elsewhere, and what was asked for is there already or nowhere.
+    Asked,
     /// A primary that has become a replica.
     ReadOnly,
     /// It reads its files back.
@@ -20,6 +22,7 @@ pub(super) enum Kind {
     Busy,
     MasterDown,
     ClusterDown,
+    /// The slot is on its way elsewhere, and only some of what was asked for is there already.
     TryAgain,
     /// Fewer replicas than `min-replicas-to-write`, or its disk is full: writes are refused.
     NoWrites,
@@ -57,7 +60,8 @@ pub(super) enum Policy {
 impl Kind {
     pub fn of(error: &RedisError) -> Kind {
         match error.code() {
-            Some("MOVED" | "ASK") => Kind::Moved,
+            Some("MOVED") => Kind::Moved,
+            Some("ASK") => Kind::Asked,
             Some("READONLY") => Kind::ReadOnly,
             Some("LOADING") => Kind::Loading,
             Some("OOM") => Kind::OutOfMemory,
@@ -86,6 +90,7 @@ impl Kind {
             Kind::Io => Policy::AskAgain,
             Kind::Other => Policy::GiveUp,
             Kind::Moved
+            | Kind::Asked
             | Kind::ReadOnly
             | Kind::Loading
             | Kind::Busy
@@ -101,6 +106,7 @@ impl Kind {
         match self {
             Kind::NoFunction => "no_function",
             Kind::Moved => "moved",
+            Kind::Asked => "ask",
             Kind::ReadOnly => "readonly",
             Kind::Loading => "loading",
             Kind::OutOfMemory => "oom",

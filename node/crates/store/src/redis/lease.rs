@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use redis::{FromRedisValue as _, RedisError, Value};
 use tokio::sync::watch;
 
+use super::errors::Kind;
 use super::layout::Layout;
 use super::mirror::Feed;
 use super::servers::{Away, Connection, Servers};
@@ -238,6 +239,7 @@ impl Lease {
     }
 
     fn lost(&self, connection: &Connection, error: RedisError) -> NotRenewed {
+        Kind::of(&error).count();
         self.servers.lost(connection, &error);
         NotRenewed::Redis(error)
     }

@@ -37,12 +37,16 @@ pub fn store(url: &str, change: impl FnOnce(&mut Config)) -> Arc<dyn Store> {
     open(&config, url, suite::node("a", 1))
 }
 
-/// How often Redis answered with an error of this kind; printed.
-pub fn seen(kind: &str) -> u64 {
+/// How often Redis answered with an error of this kind.
+pub fn counted(kind: &str) -> u64 {
     let label = format!("weir_store_redis_errors_total{{kind=\"{kind}\"}} ");
     let text = recorder().render();
-    let count =
-        text.lines().find_map(|line| line.strip_prefix(&label)).map_or(0, |count| count.parse().unwrap());
+    text.lines().find_map(|line| line.strip_prefix(&label)).map_or(0, |count| count.parse().unwrap())
+}
+
+/// The same, printed.
+pub fn seen(kind: &str) -> u64 {
+    let count = counted(kind);
     eprintln!("redis errors of kind {kind}: {count}");
     count
 }
@@ -56,7 +60,7 @@ pub fn repeated() -> u64 {
 
 /// Waits until Redis has answered with an error of this kind.
 pub fn until_seen(kind: &str) {
-    eventually(kind, || (seen(kind) > 0).then_some(()));
+    eventually(kind, || (counted(kind) > 0).then_some(()));
 }
 
 pub fn recorder() -> &'static PrometheusHandle {

@@ -1,4 +1,4 @@
-//! The contract suite over Redis: alone, with Sentinels, and as a cluster.
+//! The contract suite over Redis: alone, with Sentinels, and as a cluster; and over Valkey.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +39,19 @@ impl Served for Redis {
     }
 }
 
+/// One that knows WAITAOF: levels are asked for that a Redis 7.0 cannot prove.
+struct Valkey(Redis);
+
+impl Served for Valkey {
+    fn started() -> Valkey {
+        Valkey(Redis::build().valkey().start())
+    }
+
+    fn url(&self) -> String {
+        self.0.url()
+    }
+}
+
 impl Served for RedisSentinels {
     fn started() -> RedisSentinels {
         RedisSentinels::start()
@@ -63,6 +76,9 @@ macro_rules! promises {
     ($($promise:ident),* $(,)?) => {
         mod alone {
             $(#[test] fn $promise() { super::any::<weir_testkit::Redis>(weir_store::suite::$promise); })*
+        }
+        mod valkey {
+            $(#[test] fn $promise() { super::any::<super::Valkey>(weir_store::suite::$promise); })*
         }
         mod sentinels {
             $(#[test] fn $promise() { super::any::<weir_testkit::RedisSentinels>(weir_store::suite::$promise); })*

@@ -16,6 +16,40 @@ pub struct RedisCluster {
     pub servers: Vec<Redis>,
 }
 
+/// A slot on its way from one primary to another.
+#[derive(Debug)]
+pub struct Moving<'a> {
+    from: &'a Redis,
+    to: &'a Redis,
+    slot: String,
+}
+
+impl Moving<'_> {
+    /// Moves at most so many of the keys that are left, and says how many it were.
+    pub fn move_keys(&self, keys_max: usize) -> usize {
+        let keys: Vec<String> =
+            self.from.ask(&["CLUSTER", "GETKEYSINSLOT", &self.slot, &keys_max.to_string()]);
+        if !keys.is_empty() {
+            let (host, port) = (self.to.address().ip().to_string(), self.to.address().port().to_string());
+            let mut words = vec!["MIGRATE", &host, &port, "", "0", "30000", "KEYS"];
+            words.extend(keys.iter().map(String::as_str));
+            self.from.ask::<Value>(&words);
+        }
+        keys.len()
+    }
+
+    /// The slot is the other primary's; no key may be left.
+    pub fn end(self) {
+        let id = id_of(self.to);
+        self.set(self.to, &["NODE", &id]);
+        self.set(self.from, &["NODE", &id]);
+    }
+
+    fn set(&self, server: &Redis, words: &[&str]) {
+        server.ask::<()>(&[&["CLUSTER", "SETSLOT", &self.slot], words].concat());
+    }
+}
+
 impl RedisCluster {
     /// Three primaries and three replicas.
     ///
@@ -92,26 +126,19 @@ impl RedisCluster {
 
     /// Moves a slot with its keys to another primary.
     pub fn move_slot(&self, slot: u16, to: usize) {
-        let from = &self.servers[self.owner(slot)];
-        let to = &self.servers[to];
-        let number = slot.to_string();
-        let set = |server: &Redis, words: &[&str]| {
-            server.ask::<()>(&[&["CLUSTER", "SETSLOT", &number], words].concat());
-        };
-        set(to, &["IMPORTING", &id_of(from)]);
-        set(from, &["MIGRATING", &id_of(to)]);
-        let (host, port) = (to.address().ip().to_string(), to.address().port().to_string());
-        loop {
-            let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &number, "100"]);
-            if keys.is_empty() {
-                break;
-            }
-            let mut words = vec!["MIGRATE", &host, &port, "", "0", "30000", "KEYS"];
-            words.extend(keys.iter().map(String::as_str));
-            from.ask::<Value>(&words);
-        }
-        set(to, &["NODE", &id_of(to)]);
-        set(from, &["NODE", &id_of(to)]);
+        let moving = self.begin_to_move(slot, to);
+        while moving.move_keys(100) > 0 {}
+        moving.end();
+    }
+
+    /// Sets a slot on its way to another primary; none of its keys have moved yet.
+    #[must_use]
+    pub fn begin_to_move(&self, slot: u16, to: usize) -> Moving<'_> {
+        let (from, to) = (&self.servers[self.owner(slot)], &self.servers[to]);
+        let moving = Moving { from, to, slot: slot.to_string() };
+        moving.set(to, &["IMPORTING", &id_of(from)]);
+        moving.set(from, &["MIGRATING", &id_of(to)]);
+        moving
     }
 
     fn wait_until_all_know(&self, count: usize) {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use redis::{Cmd, FromRedisValue};
@@ -18,6 +18,7 @@ pub const PORT: u16 = 6379;
 pub struct Server {
     address: SocketAddr,
     own: TempDir,
+    program: PathBuf,
     flags: Vec<OsString>,
     child: Child,
 }
@@ -25,6 +26,11 @@ pub struct Server {
 impl Server {
     /// Starts it with these lines of configuration and waits until it answers.
     pub fn start(settings: &[(String, String)], port: u16, flags: &[&str]) -> Server {
+        Server::of(Path::new("redis-server"), settings, port, flags)
+    }
+
+    /// The same with another program.
+    pub fn of(program: &Path, settings: &[(String, String)], port: u16, flags: &[&str]) -> Server {
         let own = tempfile::Builder::new().prefix("weir-redis-").tempdir().expect("a directory for redis");
         let address = SocketAddr::from((super::own_address(), port));
         let path = own.path().display();
@@ -46,8 +52,9 @@ impl Server {
         std::fs::write(own.path().join("redis.conf"), lines.join("\n") + "\n")
             .expect("redis.conf is written");
         let flags: Vec<OsString> = flags.iter().map(OsString::from).collect();
-        let child = spawn(&own, &flags);
-        let mut server = Server { address, own, flags, child };
+        let program = program.to_owned();
+        let child = spawn(&program, &own, &flags);
+        let mut server = Server { address, own, program, flags, child };
         server.wait_until_ready();
         server
     }
@@ -102,7 +109,7 @@ impl Server {
 
     pub fn restart_without_waiting(&mut self) {
         self.kill9();
-        self.child = spawn(&self.own, &self.flags);
+        self.child = spawn(&self.program, &self.own, &self.flags);
     }
 
     fn wait_until_ready(&mut self) {
@@ -123,9 +130,10 @@ impl Drop for Server {
     }
 }
 
-fn spawn(own: &TempDir, flags: &[OsString]) -> Child {
-    let mut command = Command::new("redis-server");
+fn spawn(program: &Path, own: &TempDir, flags: &[OsString]) -> Child {
+    let mut command = Command::new(program);
     command.arg(own.path().join("redis.conf")).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("redis-server can be started (`cargo xtask tools` brings it)")
+    let child = command.spawn();
+    child.unwrap_or_else(|error| panic!("{}: {error} (`cargo xtask tools` brings it)", program.display()))
 }

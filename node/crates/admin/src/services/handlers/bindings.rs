@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use weir_broker::binding::{self, Binding, CallResult, Source, Which};
+use weir_broker::binding::definition::MIDDLEWARE_TIME;
+use weir_broker::binding::{self, Binding, CallResult, Reduction, Source, Which};
 use weir_broker::runtime::{Isolation, Limits};
 use weir_model::Filter;
 
 use super::super::streams::groups;
-use super::{Shared, define, named, realm_name, told};
+use super::{Shared, define, middleware, named, realm_name, told};
 use crate::error::Refused;
 use crate::page;
 use crate::proto::handler_binding_spec::Source as Asked;
@@ -21,7 +22,7 @@ use crate::proto::{
 };
 
 /// Fields of a spec that can be altered.
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 14] = [
     "handler",
     "alias",
     "digest",
@@ -35,13 +36,20 @@ const FIELDS: [&str; 13] = [
     "config",
     "secrets",
     "shadow",
+    "middleware",
 ];
 
 pub async fn bind(shared: &Shared, request: HandlersBindRequest) -> Result<HandlersBindResponse, Refused> {
     let (realm, name) = named(&request.realm, &request.name)?;
     let spec = request.spec.unwrap_or_default();
     let source = source(spec.source.as_ref())?;
-    let mut binding = Binding { source, ..Binding::default() };
+    let reduction = match &spec.source {
+        Some(Asked::Stream(HandlerStream { changelog: true, .. })) => {
+            Some(Reduction { is_changelog: true, ..Reduction::default() })
+        }
+        _ => None,
+    };
+    let mut binding = Binding { source, reduction, ..Binding::default() };
     change(&mut binding, &spec, &[])?;
     shared.broker.bind(&realm, &name, binding).await?;
     Ok(HandlersBindResponse { binding: Some(one(shared, &realm, &name).await?) })
@@ -58,7 +66,11 @@ pub async fn alter(
         return Err(Refused::field("update_mask", "a binding has no such field to alter", hint));
     }
     let spec = request.spec.unwrap_or_default();
-    change(&mut Binding::default(), &spec, &mask)?;
+    let mut tried = Binding::default();
+    if let Some(asked @ Asked::Middleware(_)) = &spec.source {
+        tried.source = source(Some(asked))?;
+    }
+    change(&mut tried, &spec, &mask)?;
     let altered = |binding: &mut Binding| drop(change(binding, &spec, &mask));
     shared.broker.alter_binding(&realm, &name, request.version, altered).await?;
     Ok(HandlersAlterBindingResponse { binding: Some(one(shared, &realm, &name).await?) })
@@ -94,7 +106,7 @@ pub async fn get(
     let calls = CallResult::ALL.map(|result| (result.as_str().to_owned(), counts.get(result)));
     let stream = match &info.binding.source {
         Source::Stream { stream, .. } => stream,
-        Source::Live { .. } => "",
+        Source::Live { .. } | Source::Middleware { .. } => "",
     };
     Ok(HandlersGetBindingResponse {
         binding: Some(binding_told(&realm, &info.name, &info.binding, info.version)),
@@ -103,7 +115,8 @@ pub async fn get(
         dropped: counts.dropped.load(Ordering::Relaxed),
         shadow_same: counts.shadow_same.load(Ordering::Relaxed),
         shadow_differs: counts.shadow_differs.load(Ordering::Relaxed),
-        group: info.group.as_ref().map(|group| groups::state(shared, &realm, stream, group)),
+        group: info.groups.first().map(|group| groups::state(shared, &realm, stream, group)),
+        reducing: info.groups.get(1).map(|group| groups::state(shared, &realm, "", group)),
     })
 }
 
@@ -117,12 +130,13 @@ fn source(asked: Option<&Asked>) -> Result<Source, Refused> {
         Some(Asked::Topics(HandlerTopics { filters: texts })) => {
             Ok(Source::Live { filters: filters("spec.topics.filters", texts)? })
         }
-        Some(Asked::Stream(HandlerStream { stream, start })) => {
+        Some(Asked::Stream(HandlerStream { stream, start, .. })) => {
             define::name("spec.stream.stream", stream)?;
             let start = define::start("spec.stream.start", start.as_ref())?;
             Ok(Source::Stream { stream: stream.as_str().into(), start })
         }
-        None => Err(Refused::field("spec.source", "it is not said", "topics or a stream")),
+        Some(Asked::Middleware(asked)) => middleware::source(asked),
+        None => Err(Refused::field("spec.source", "it is not said", "topics, a stream or middleware")),
     }
 }
 
@@ -162,8 +176,17 @@ fn change(binding: &mut Binding, spec: &HandlerBindingSpec, mask: &[String]) -> 
     if wants("dead_letter") {
         binding.dead_letter = Some(spec.dead_letter.as_str()).filter(|name| !name.is_empty()).map(Into::into);
     }
+    if wants("middleware")
+        && binding.source.is_middleware()
+        && let Some(Asked::Middleware(asked)) = &spec.source
+    {
+        binding.source = middleware::source(asked)?;
+    }
     if wants("limits") {
         binding.limits = limits(spec.limits.as_ref());
+        if binding.source.is_middleware() && spec.limits.as_ref().is_none_or(|limits| limits.time_ms == 0) {
+            binding.limits.time = MIDDLEWARE_TIME;
+        }
     }
     if wants("config") {
         binding.config = texts(&spec.config);
@@ -235,7 +258,11 @@ fn binding_told(realm: &str, name: &str, binding: &binding::Binding, version: u6
     let source = match &binding.source {
         Source::Live { filters } => Asked::Topics(HandlerTopics { filters: strings(filters) }),
         Source::Stream { stream, .. } => {
-            Asked::Stream(HandlerStream { stream: stream.to_string(), start: None })
+            let changelog = binding.reduction.as_ref().is_some_and(|reduction| reduction.is_changelog);
+            Asked::Stream(HandlerStream { stream: stream.to_string(), start: None, changelog })
+        }
+        Source::Middleware { hooks, filters, order, on_failure } => {
+            Asked::Middleware(middleware::told(hooks, strings(filters), *order, *on_failure))
         }
     };
     let shadow = match &binding.shadow {

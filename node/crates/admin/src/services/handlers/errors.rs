@@ -31,6 +31,8 @@ impl From<HandlerError> for Refused {
             }
             HandlerError::World { .. } => precondition("header.name", "world"),
             HandlerError::Source { .. } => precondition("spec.source", "source"),
+            HandlerError::NoReducer { .. } => precondition("spec.stream.changelog", "world"),
+            HandlerError::ReducerOutputs => precondition("spec.outputs", "world"),
             HandlerError::InUse { .. } => precondition("name", "in_use").hint("unbind it first"),
             HandlerError::Named { .. } => {
                 precondition("digest", "in_use").hint("point the alias at another version")
@@ -44,6 +46,7 @@ impl From<HandlerError> for Refused {
             HandlerError::Program(problem) => program(&problem, message),
             HandlerError::NoProgram(_) => Self::new(Code::Unavailable, "no_program", message),
             HandlerError::Group(error) => error.into(),
+            HandlerError::Stream(error) => error.into(),
             HandlerError::Store(refusal) => refusal.into(),
             HandlerError::Read(error) => error.into(),
         }
@@ -65,8 +68,10 @@ fn field(problem: &DefinitionError) -> &'static str {
         DefinitionError::NameLength | DefinitionError::NameCharacter => "name",
         DefinitionError::Range { field, .. }
         | DefinitionError::TooMany { field, .. }
-        | DefinitionError::SharedFilter { field, .. } => field,
+        | DefinitionError::SharedFilter { field, .. }
+        | DefinitionError::NotOfMiddleware { field } => field,
         DefinitionError::NoFilters => "spec.topics.filters",
+        DefinitionError::NoHooks => "spec.middleware.hooks",
         DefinitionError::Shares { .. } => "shares",
         DefinitionError::Digest { .. } => "digest",
     }

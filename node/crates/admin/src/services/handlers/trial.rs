@@ -27,6 +27,7 @@ pub async fn run(shared: &Shared, request: HandlersTestRequest) -> Result<Handle
         which: bindings::which(&request.alias, &request.digest),
         limits: bindings::limits(request.limits.as_ref()),
         config,
+        is_changelog: request.changelog,
         messages,
     };
     let outcomes = shared.broker.try_handler(&realm_name(&request.realm), trial).await?;

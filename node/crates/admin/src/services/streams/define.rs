@@ -1,7 +1,7 @@
 //! Streams as they are asked for and told, and the broker's words for them.
 
 use weir_broker::store::{Retention, Start};
-use weir_broker::stream::definition::check_name;
+use weir_broker::stream::definition::{OWN_PREFIX, check_name};
 use weir_broker::stream::key::KeyRule;
 use weir_broker::stream::{Spec, Stream};
 use weir_model::{Filter, Position, UnixMillis};
@@ -80,9 +80,9 @@ pub fn told(stream: &Stream) -> proto::Stream {
     }
 }
 
-/// Whether a stream or a group may be called so: what may not need not be looked for.
+/// Whether a stream or a group may be called so, or a binding's own stream is: what may not need not be looked for.
 pub fn name(field: &'static str, name: &str) -> Result<(), Refused> {
-    check_name(name).map_err(|problem| {
+    check_name(name.strip_prefix(OWN_PREFIX).unwrap_or(name)).map_err(|problem| {
         let hint = "1 to 255 bytes, no `/`, `+`, `#` or control characters, no `$` at the beginning";
         Refused::field(field, problem.to_string(), hint)
     })

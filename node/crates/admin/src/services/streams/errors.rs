@@ -19,6 +19,10 @@ impl From<StreamError> for Refused {
                 Self { field: field(&problem), ..refused }
             }
             StreamError::Unknown { .. } => Self::not_found("name", message),
+            StreamError::Own { .. } => {
+                Self { field: "name", ..Self::new(Code::FailedPrecondition, "in_use", message) }
+                    .hint("unbind the binding")
+            }
             StreamError::Exists { .. } => {
                 Self { field: "name", ..Self::new(Code::AlreadyExists, "exists", message) }
                     .hint("alter it, or take another name")

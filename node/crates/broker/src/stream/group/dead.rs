@@ -5,11 +5,12 @@ use std::sync::Arc;
 use metrics::counter;
 use smallvec::smallvec;
 use weir_model::{Message, MessageId, Properties};
-use weir_store::{Append, Outcome, PartitionKey, PartitionOp, Step};
+use weir_store::{Append, Outcome, PartitionKey, PartitionOp, Refusal, Step};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::catalog::{Counts, GroupKey};
 use super::hub::Hub;
+use super::hub::debts::Owed;
 use super::place::DeadRecord;
 use crate::broker::Broker;
 use crate::clock;
@@ -76,6 +77,47 @@ async fn keep(hub: &Hub, broker: &Broker, stream: &str, letters: &Letters) -> Ve
         matches!(outcomes.and_then(|outcomes| outcomes.first()), Some(Outcome::Appended { .. }))
     };
     (0..letters.records.len()).map(is_kept).collect()
+}
+
+/// A message that a record led to, and that was refused where it goes.
+pub(super) struct LostOutput {
+    pub owed: Owed,
+    pub tries: u32,
+    pub why: Refusal,
+}
+
+/// Appends such a message to the dead letters; false when they do not take it.
+pub(super) async fn keep_output(
+    broker: &Broker,
+    group: &GroupKey,
+    from: &PartitionKey,
+    stream: &str,
+    lost: &LostOutput,
+) -> bool {
+    let Some(stream) = broker.streams().get(&group.realm, stream) else { return false };
+    let mut message = Message { retain: false, expires_at: None, ..alive(&lost.owed.message) };
+    let mut properties = message.properties.take().unwrap_or_default();
+    let say = |name: &str, value: String| (name.into(), value.into_boxed_str());
+    properties.user.extend([
+        say(REASON, "refused".to_owned()),
+        say(ERROR, lost.why.to_string()),
+        say(DELIVERIES, lost.tries.to_string()),
+        say(STREAM, from.stream.to_string()),
+        say(GROUP, group.group.to_string()),
+    ]);
+    message.properties = Some(properties);
+    let partition = partition_of(&[], &message.topic, stream.definition.partitions);
+    let id = MessageId { slot: DEAD_SLOT, ..lost.owed.id };
+    let append = Append { id: Some(id), key: Default::default(), message: Arc::new(message) };
+    let ops = smallvec![PartitionOp::Append(append)];
+    let step = Step::Partition { key: stream.partition(partition), ops };
+    let answer = broker.submit(vec![step]).await;
+    let outcomes = answer.first().and_then(|step| step.as_ref().ok());
+    let is_kept = matches!(outcomes.and_then(|outcomes| outcomes.first()), Some(Outcome::Appended { .. }));
+    if !is_kept {
+        counter!("weir_broker_group_dead_letters_refused_total").increment(1);
+    }
+    is_kept
 }
 
 /// The same at every try.

@@ -21,7 +21,8 @@ pub const WAIT_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Shortest ack wait.
 pub const ACK_WAIT_MIN_MS: u64 = 10;
 
-/// What the names of groups begin with whose members are workers of a handler's binding; the binding's name follows.
+/// What the names of groups begin with whose members are workers of a handler's binding; the binding's name follows, of
+/// a reducer behind `$`, the number of the rebuild and a dot.
 pub const HANDLER_PREFIX: &str = "$handler.";
 
 /// A group as whoever made it wants it.
@@ -87,6 +88,7 @@ impl GroupDefinition {
     /// Whether a group of this stream may be like this, and be called so.
     pub fn check(&self, stream: &str, name: &str) -> Result<(), DefinitionError> {
         let own = name.strip_prefix(HANDLER_PREFIX).filter(|_| self.is_handler);
+        let own = own.map(|own| own.strip_prefix('$').unwrap_or(own));
         check_name(own.unwrap_or(name)).map_err(|error| match error {
             SpecError::NameLength => DefinitionError::NameLength,
             _ => DefinitionError::NameCharacter,

@@ -3,6 +3,7 @@
 use redis::{Pipeline, RedisError};
 
 use super::EntryId;
+use crate::redis::errors::Kind;
 use crate::redis::layout::Layout;
 use crate::redis::servers::{Away, Connection, Servers};
 use crate::redis::shard::Shard;
@@ -51,6 +52,7 @@ pub(super) async fn tails(
     match tails_by(&mut connection, layout, &shards, servers.is_cluster()).await {
         Ok(tails) => Ok(shards.into_iter().zip(tails).collect()),
         Err(error) => {
+            Kind::of(&error).count();
             servers.lost(&connection, &error);
             Err(Away { shard: first, cause: error.to_string().into(), retry_in: super::BLOCK })
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 use weir_model::{Message, MessageId};
-use weir_store::{Outcome, PartitionOp};
+use weir_store::{Outcome, PartitionOp, Refusal};
 
 use crate::stream::group::effects::Kept;
 
@@ -23,9 +23,12 @@ const UNSETTLED_MAX: usize = 4000;
 const VALUES_MAX: usize = 8192;
 const VALUES_BYTES_MAX: usize = 16 << 20;
 
-/// Messages published that the store has not been told of, in one partition: after a crash they are published again, and
-/// the destinations have to know their ids still (`store.dedup_ids_max`, 1024 unless it is set).
-const UNTOLD_MAX: usize = 256;
+/// Messages published that the store has not been told of, in all partitions of a stream together: after a crash they are
+/// published again, and the destinations have to know their ids still (`store.dedup_ids_max`, 1024 unless it is set).
+const UNTOLD_MAX: usize = 1024;
+
+/// Of these, in one partition: no more with fewer partitions, and no less however many there are.
+const UNTOLD_OF_PARTITION: std::ops::RangeInclusive<usize> = 4..=256;
 
 /// A message that the store has as owed.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ enum Effect {
 
 #[derive(Debug, Default)]
 pub(in super::super) struct Debts {
+    /// Most messages published that the store was not told of.
+    untold_max: usize,
     /// Of records that are finished, and not on their way to the store.
     fresh: Vec<Effect>,
     /// In the step that is under way.
@@ -69,9 +74,21 @@ pub(in super::super) struct Debts {
     /// Published ones that the store does not know of, and how many of them the step under way tells.
     untold: usize,
     untold_telling: usize,
+    /// How often the first message owed was refused by where it goes, and why last.
+    refusals: u32,
+    refusal: Option<Refusal>,
+    /// It is not tried any more.
+    is_given_up: bool,
 }
 
 impl Debts {
+    /// None yet; `partitions`: how many there are beside this one, itself included.
+    pub fn new(partitions: u32) -> Debts {
+        let (least, most) = UNTOLD_OF_PARTITION.into_inner();
+        let untold_max = (UNTOLD_MAX / partitions.max(1) as usize).clamp(least, most);
+        Debts { untold_max, ..Debts::default() }
+    }
+
     /// A finished record's effects.
     pub fn add(
         &mut self,
@@ -139,6 +156,11 @@ impl Debts {
         !self.storing.is_empty()
     }
 
+    /// Whether the step under way says what is published.
+    pub fn is_telling(&self) -> bool {
+        self.telling != self.told
+    }
+
     /// Whether what the owner before has left is still to be read.
     pub fn wants_restoring(&self, now: u64) -> bool {
         !self.is_restored && !self.is_restoring && self.publish_at <= now
@@ -161,20 +183,55 @@ impl Debts {
 
     /// What is to be published next; it counts as being published.
     pub fn publish(&mut self, now: u64) -> Option<Vec<Owed>> {
-        if !self.is_restored || self.is_publishing || self.owed.is_empty() || self.publish_at > now {
+        if self.is_given_up || !self.may_publish(now) {
             return None;
         }
-        let room = UNTOLD_MAX.saturating_sub(self.untold);
+        let room = self.untold_max.saturating_sub(self.untold);
         if room == 0 {
             return None;
         }
         self.is_publishing = true;
-        Some(self.owed.iter().take(room).cloned().collect())
+        // What comes behind a refused one is not to overtake it.
+        let most = if self.refusals > 0 { 1 } else { room };
+        Some(self.owed.iter().take(most).cloned().collect())
+    }
+
+    fn may_publish(&self, now: u64) -> bool {
+        self.is_restored && !self.is_publishing && !self.owed.is_empty() && self.publish_at <= now
+    }
+
+    /// Where the first message owed goes refuses it, and would again: it is tried again `after` (by how often it was
+    /// refused) milliseconds, or given up when it was refused `refusals_max` times. 0 = no limit.
+    pub fn refused(&mut self, why: Refusal, refusals_max: u32, now: u64, after: impl FnOnce(u32) -> u64) {
+        self.refusals = self.refusals.saturating_add(1);
+        self.refusal = Some(why);
+        self.is_given_up = refusals_max > 0 && self.refusals >= refusals_max;
+        self.publish_at = if self.is_given_up { now } else { now.saturating_add(after(self.refusals)) };
+    }
+
+    /// A message that is not tried any more, how often it was refused and why; it counts as being published until
+    /// [`Debts::published`] or [`Debts::not_buried`].
+    pub fn give_up(&mut self, now: u64) -> Option<(Owed, u32, Refusal)> {
+        if !self.is_given_up || !self.may_publish(now) {
+            return None;
+        }
+        let found = (self.owed.front()?.clone(), self.refusals, self.refusal?);
+        self.is_publishing = true;
+        Some(found)
+    }
+
+    /// What was given up could not be kept as a dead letter: again at this time.
+    pub fn not_buried(&mut self, again_at: u64) {
+        self.is_publishing = false;
+        self.publish_at = again_at;
     }
 
     /// The first `count` are published, or given up.
     pub fn published(&mut self, count: usize) {
         self.is_publishing = false;
+        if count > 0 {
+            (self.refusals, self.refusal, self.is_given_up) = (0, None, false);
+        }
         for owed in self.owed.drain(..count.min(self.owed.len())) {
             self.paid = owed.entry;
             self.untold += 1;

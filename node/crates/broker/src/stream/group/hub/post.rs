@@ -34,12 +34,13 @@ pub(in super::super) struct Post {
 }
 
 impl Post {
-    pub fn new(key: PartitionKey, fence: u64, place: Place, now: u64) -> Post {
+    /// `partitions`: how many there are of its generation.
+    pub fn new(key: PartitionKey, partitions: u32, fence: u64, place: Place, now: u64) -> Post {
         Post {
             key,
             fence,
             place,
-            debts: Debts::default(),
+            debts: Debts::new(partitions),
             is_reading: false,
             read_at: 0,
             is_writing: false,

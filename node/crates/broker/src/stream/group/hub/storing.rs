@@ -9,7 +9,10 @@ use super::post::Post;
 use super::{Hub, State, Unstored};
 use crate::broker::Broker;
 use crate::clock;
+use crate::stream::Stream;
+use crate::stream::definition::PARTITIONS_MAX;
 use crate::stream::group::catalog::Counts;
+use crate::stream::group::fault;
 use crate::stream::group::place::Place;
 
 /// Milliseconds until something is stored again that was refused.
@@ -21,6 +24,9 @@ pub(in super::super) struct Write {
     fence: u64,
     changes: u64,
     is_release: bool,
+    /// It brings effects along, and it says what of them is published.
+    brings: bool,
+    tells: bool,
 }
 
 impl State {
@@ -43,7 +49,8 @@ impl State {
             post.is_writing = true;
             post.is_awaited = false;
             steps.push(Step::Partition { key: post.key.clone(), ops });
-            writes.push(Write { partition: *partition, fence, changes, is_release });
+            let (brings, tells) = (post.debts.is_storing(), post.debts.is_telling());
+            writes.push(Write { partition: *partition, fence, changes, is_release, brings, tells });
         }
         (steps, writes)
     }
@@ -79,12 +86,12 @@ impl State {
         }
     }
 
-    fn acquired(&mut self, key: PartitionKey, outcome: Option<&Outcome>, now: u64) {
+    fn acquired(&mut self, key: PartitionKey, partitions: u32, outcome: Option<&Outcome>, now: u64) {
         self.acquiring.remove(&key.partition);
         if let Some(Outcome::Acquired { fence, progress }) = outcome {
             let place = Place::new(progress.clone(), self.row.definition.rules());
             self.drop_post(key.partition, now);
-            self.posts.insert(key.partition, Post::new(key, *fence, place, now));
+            self.posts.insert(key.partition, Post::new(key, partitions, *fence, place, now));
         }
     }
 }
@@ -106,7 +113,13 @@ impl Hub {
         let (hub, broker) = (self.clone(), broker.clone());
         let runtime = broker.runtime().clone();
         runtime.spawn(async move {
+            let (brings, tells) =
+                (writes.iter().any(|write| write.brings), writes.iter().any(|write| write.tells));
+            fault::reach_if(brings, "effects.before_commit");
+            fault::reach_if(tells, "outputs.before_paid");
             let answer = broker.submit(steps).await;
+            fault::reach_if(brings, "effects.stored");
+            fault::reach_if(tells, "outputs.paid");
             let now = clock::now_ms();
             let mut state = hub.state.lock();
             for (place, write) in writes.iter().enumerate() {
@@ -120,6 +133,7 @@ impl Hub {
             }
             let payments = state.payments(now);
             drop(state);
+            fault::reach_if(brings, "effects.known");
             hub.pay(&broker, payments);
             hub.moved.notify_waiters();
             hub.ring();
@@ -151,10 +165,12 @@ impl Hub {
             };
             let answer = broker.submit(keys.iter().map(acquire).collect()).await;
             let now = clock::now_ms();
+            let stream = broker.streams().get(&hub.key.realm, &hub.key.stream);
             let mut state = hub.state.lock();
             for (place, key) in keys.into_iter().enumerate() {
                 let outcomes = answer.get(place).and_then(|step| step.as_ref().ok());
-                state.acquired(key, outcomes.and_then(|outcomes| outcomes.first()), now);
+                let partitions = partitions_beside(stream.as_deref(), &key);
+                state.acquired(key, partitions, outcomes.and_then(|outcomes| outcomes.first()), now);
             }
             let reads = state.reads(now);
             drop(state);
@@ -212,6 +228,13 @@ impl Hub {
         let past = state.past.get(&mark.partition).filter(|(fence, _)| *fence == mark.fence);
         past.filter(|(_, changes)| *changes >= mark.changes).map(|_| true)
     }
+}
+
+/// How many partitions the generation of a partition has.
+fn partitions_beside(stream: Option<&Stream>, key: &PartitionKey) -> u32 {
+    let mut generations = stream.into_iter().flat_map(Stream::generations);
+    let found = generations.find(|(generation, _)| *generation == key.generation);
+    found.map_or(PARTITIONS_MAX, |(_, partitions)| partitions)
 }
 
 /// What became of one step.

@@ -89,8 +89,8 @@ impl Place {
 }
 
 impl Rules {
-    /// How long a record waits that was delivered so often.
-    fn backoff(&self, deliveries: u32) -> u64 {
+    /// How long (milliseconds) waits what was tried so often.
+    pub(in crate::stream::group) fn backoff(&self, deliveries: u32) -> u64 {
         let nth = (deliveries.max(1) as usize - 1).min(self.backoff_ms.len().saturating_sub(1));
         self.backoff_ms.get(nth).copied().unwrap_or(0)
     }

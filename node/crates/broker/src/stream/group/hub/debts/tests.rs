@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 use weir_model::{Qos, Topic};
 
 use super::*;
+use crate::stream::definition::PARTITIONS_MAX;
 
 fn message(text: &str) -> Arc<Message> {
     Arc::new(Message {
@@ -47,7 +48,7 @@ fn ids(owed: &[Owed]) -> Vec<u64> {
 
 #[test]
 fn nothing_is_published_before_it_is_stored_nor_before_what_the_owner_before_has_left() {
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(1);
     owe(&mut debts, 10..12);
     assert!(debts.publish(0).is_none());
     store(&mut debts, 7);
@@ -69,7 +70,7 @@ fn nothing_is_published_before_it_is_stored_nor_before_what_the_owner_before_has
 
 #[test]
 fn a_step_that_was_not_stored_goes_again_before_what_came_since() {
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(1);
     debts.restored(Vec::new(), true);
     owe(&mut debts, 0..2);
     let mut ops = SmallVec::new();
@@ -83,12 +84,12 @@ fn a_step_that_was_not_stored_goes_again_before_what_came_since() {
 
 #[test]
 fn only_so_many_are_published_that_the_store_was_not_told_of() {
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(1);
     debts.restored(Vec::new(), true);
-    owe(&mut debts, 0..UNTOLD_MAX as u64 + 10);
+    owe(&mut debts, 0..266);
     store(&mut debts, 1);
     let first = debts.publish(0).unwrap();
-    assert_eq!(first.len(), UNTOLD_MAX);
+    assert_eq!(first.len(), 256);
     debts.published(first.len());
     assert!(debts.publish(0).is_none() && debts.has_owed());
     store(&mut debts, 1000);
@@ -96,8 +97,57 @@ fn only_so_many_are_published_that_the_store_was_not_told_of() {
 }
 
 #[test]
+fn all_partitions_of_a_stream_together_publish_no_more_untold_than_a_destination_knows_ids() {
+    let untold = |partitions| Debts::new(partitions).untold_max;
+    assert_eq!([1, 4, 16, 64, 256].map(untold), [256, 256, 64, 16, 4]);
+    for partitions in 1..=PARTITIONS_MAX {
+        assert!(untold(partitions) * partitions as usize <= UNTOLD_MAX, "{partitions}");
+    }
+}
+
+#[test]
+fn what_its_destination_refuses_too_often_is_given_up_and_the_next_one_goes_on() {
+    let mut debts = Debts::new(1);
+    debts.restored(Vec::new(), true);
+    owe(&mut debts, 0..2);
+    store(&mut debts, 1);
+    let wait = |refusals| u64::from(refusals) * 100;
+    for (now, again_at, tried) in [(0, 100, &[0, 1][..]), (100, 300, &[0])] {
+        assert_eq!(ids(&debts.publish(now).unwrap()), tried, "it is tried again alone");
+        debts.published(0);
+        debts.refused(Refusal::RetainedFull, 3, now, wait);
+        assert!(debts.publish(again_at - 1).is_none() && debts.give_up(again_at).is_none());
+    }
+    assert_eq!(ids(&debts.publish(300).unwrap()), [0]);
+    debts.published(0);
+    debts.refused(Refusal::RetainedFull, 3, 300, wait);
+    assert!(debts.publish(300).is_none());
+    let (owed, refusals, why) = debts.give_up(300).unwrap();
+    assert_eq!((owed.id, refusals, why), (id(0), 3, Refusal::RetainedFull));
+    assert!(debts.give_up(300).is_none(), "it is on its way to the dead letters");
+    debts.not_buried(500);
+    assert!(debts.give_up(499).is_none() && debts.give_up(500).is_some());
+    debts.published(1);
+    assert_eq!(ids(&debts.publish(500).unwrap()), [1]);
+}
+
+#[test]
+fn what_is_refused_is_tried_for_ever_without_a_limit() {
+    let mut debts = Debts::new(1);
+    debts.restored(Vec::new(), true);
+    owe(&mut debts, 0..1);
+    store(&mut debts, 1);
+    for now in 0..1000 {
+        assert!(debts.publish(now).is_some());
+        debts.published(0);
+        debts.refused(Refusal::TooLarge, 0, now, |_| 1);
+    }
+    assert!(debts.give_up(2000).is_none() && debts.publish(2000).is_some());
+}
+
+#[test]
 fn a_value_is_what_was_set_last_until_the_store_has_to_be_asked() {
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(1);
     let (key, value) = (Bytes::from("k"), Bytes::from("v"));
     assert_eq!(debts.kept(b"k"), Kept::Unknown);
     debts.found(key.clone(), None);
@@ -113,7 +163,7 @@ fn a_value_is_what_was_set_last_until_the_store_has_to_be_asked() {
 
 #[test]
 fn what_is_not_settled_is_bounded() {
-    let mut debts = Debts::default();
+    let mut debts = Debts::new(1);
     debts.restored(Vec::new(), true);
     owe(&mut debts, 0..UNSETTLED_MAX as u64);
     assert!(!debts.has_room());

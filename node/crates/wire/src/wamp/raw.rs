@@ -1,0 +1,193 @@
+//! One encoded value that was checked, and how to look into it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::walk::{Event, Kind, Walk};
+use super::writer::Writer;
+use super::{DecodeError, Format, Limits, Text};
+
+/// The bytes of one whole value in its format. That it exists says that they are valid.
+///
+/// To copy it copies a pointer. Its `Debug` shows no content: it may be a payload or a secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a> {
+    format: Format,
+    bytes: &'a [u8],
+}
+
+/// A value looked at: scalars by themselves, lists and maps by [`Raw::elements`] and [`Raw::entries`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Unsigned(u64),
+    /// Below zero.
+    Negative(i64),
+    Float(f64),
+    Text(Text<'a>),
+    Binary(Cow<'a, [u8]>),
+    Array,
+    Map,
+}
+
+impl<'a> Raw<'a> {
+    /// Checks that the bytes are exactly one value.
+    ///
+    /// # Errors
+    ///
+    /// What [`super::decode`] says of values: too long, too deep, too many, cut short, not of the grammar, not
+    /// UTF-8, and bytes behind the value's end.
+    pub fn check(format: Format, bytes: &'a [u8], limits: &Limits) -> Result<Raw<'a>, DecodeError> {
+        check_text(format, bytes, limits)?;
+        let mut walk = Walk::new(format, bytes, *limits);
+        let value = walk.whole()?.unwrap_or_default();
+        walk.finish()?;
+        Ok(Raw { format, bytes: value })
+    }
+
+    /// Bytes that a [`Walk`] has gone through.
+    pub(super) fn checked(format: Format, bytes: &'a [u8]) -> Raw<'a> {
+        Raw { format, bytes }
+    }
+
+    pub fn format(self) -> Format {
+        self.format
+    }
+
+    /// The bytes, without white space around them.
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Appends it in any format; what a format cannot say: see the head of [`crate::wamp`].
+    pub fn append_as(self, out: &mut Vec<u8>, format: Format) {
+        Writer::new(format, out).raw(self);
+    }
+
+    /// Goes through it once more.
+    pub(super) fn walk(self) -> Walk<'a> {
+        Walk::new(self.format, self.bytes, Limits::NONE)
+    }
+
+    /// What it is; of a list or map only that.
+    pub fn value(self) -> Value<'a> {
+        match self.walk().next() {
+            Ok(Some(Event::Value(scalar))) => scalar.value(),
+            Ok(Some(Event::Begin(Kind::Array))) => Value::Array,
+            Ok(Some(Event::Begin(Kind::Map))) => Value::Map,
+            _ => Value::Null,
+        }
+    }
+
+    pub fn is_null(self) -> bool {
+        matches!(self.value(), Value::Null)
+    }
+
+    pub fn is_array(self) -> bool {
+        matches!(self.value(), Value::Array)
+    }
+
+    pub fn is_map(self) -> bool {
+        matches!(self.value(), Value::Map)
+    }
+
+    /// The text it is, in JSON also one that stands for binary.
+    pub fn text(self) -> Option<Text<'a>> {
+        match self.walk().next() {
+            Ok(Some(Event::Value(scalar))) => scalar.text(),
+            _ => None,
+        }
+    }
+
+    /// The whole number it is. Encoders of JavaScript write large ones as doubles: these count too.
+    pub fn unsigned(self) -> Option<u64> {
+        match self.value() {
+            Value::Unsigned(value) => Some(value),
+            Value::Float(value) if value >= 0.0 && value <= super::ID_MAX as f64 && value.fract() == 0.0 => {
+                Some(value as u64)
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of the list it is; none when it is something else.
+    pub fn elements(self) -> Elements<'a> {
+        let mut walk = self.walk();
+        let inside = matches!(walk.next(), Ok(Some(Event::Begin(Kind::Array))));
+        Elements { format: self.format, walk: inside.then_some(walk) }
+    }
+
+    /// The entries of the map it is, without those whose keys are no text; none when it is something else.
+    pub fn entries(self) -> Entries<'a> {
+        let mut walk = self.walk();
+        let inside = matches!(walk.next(), Ok(Some(Event::Begin(Kind::Map))));
+        Entries { format: self.format, walk: inside.then_some(walk) }
+    }
+
+    /// The value of a key of the map it is, the last if the key is there twice.
+    pub fn get(self, key: &str) -> Option<Raw<'a>> {
+        self.entries().filter(|(name, _)| name == key).last().map(|(_, value)| value)
+    }
+}
+
+/// The limits and the rules that hold for all of the bytes.
+pub(super) fn check_text(format: Format, bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    if bytes.len() > limits.message_bytes_max {
+        return Err(DecodeError::TooLong { bytes: bytes.len(), max: limits.message_bytes_max });
+    }
+    match format {
+        Format::Json => std::str::from_utf8(bytes).map(drop),
+        Format::MsgPack | Format::Cbor => Ok(()),
+    }
+    .map_err(|error| DecodeError::NotUtf8 { at: error.valid_up_to() })
+}
+
+impl fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({:?}, {} bytes)", self.format, self.bytes.len())
+    }
+}
+
+/// The iterator over the elements of a list.
+pub struct Elements<'a> {
+    format: Format,
+    walk: Option<Walk<'a>>,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        let bytes = self.walk.as_mut()?.whole().ok()??;
+        Some(Raw { format: self.format, bytes })
+    }
+}
+
+/// The iterator over the entries of a map.
+pub struct Entries<'a> {
+    format: Format,
+    walk: Option<Walk<'a>>,
+}
+
+impl Entries<'_> {
+    /// Whether they are of a map at all.
+    pub(super) fn are_of_a_map(&self) -> bool {
+        self.walk.is_some()
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Text<'a>, Raw<'a>);
+
+    fn next(&mut self) -> Option<(Text<'a>, Raw<'a>)> {
+        let walk = self.walk.as_mut()?;
+        loop {
+            let Ok(Some(Event::Key(key))) = walk.next() else { return None };
+            let bytes = walk.whole().ok()??;
+            if let Some(name) = key.text() {
+                return Some((name, Raw { format: self.format, bytes }));
+            }
+        }
+    }
+}
