@@ -16,7 +16,7 @@ use crate::scene::{admin, bind, calls, example, from_stream, from_topics, node, 
 const COMPILED_WITHIN: Duration = Duration::from_secs(170);
 
 async fn started(name: &str) -> (Node, Admin) {
-    let node = node().start();
+    let node = node().set("admin.deadline_seconds", COMPILED_WITHIN.as_secs()).start();
     let server = format!("http://{}", node.address("admin"));
     let target = Target { server, timeout: COMPILED_WITHIN, calls_end: false, ..Target::default() };
     let patient = Admin::connect(&target).await.expect("the node is administered");

@@ -8,12 +8,11 @@ use weir_admin::proto::{
     HandlersSetAliasRequest, HandlersUnbindRequest,
 };
 use weir_model::Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
-use weir_testkit::Node;
 use weir_testkit::node::Builder;
 use weir_wire::mqtt::ReasonCode::{self, NotAuthorized, Success};
 
 use crate::scene::{admin, bind, calls, example, refusal, stream, until, upload};
-use client::{CLEAN, Client, How, KEPT, OLD};
+use client::{CLEAN, Client, How, KEPT};
 
 mod client;
 mod definition;

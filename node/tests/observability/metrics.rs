@@ -111,6 +111,7 @@ fn no_label_is_as_many_as_clients_are() {
         "code",
         "direction",
         "event",
+        "hook",
         "kind",
         "limit",
         "listener",

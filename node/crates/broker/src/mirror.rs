@@ -79,6 +79,7 @@ impl Broker {
             }
         }
         self.admin().events.tell(|| EventKind::RolledBack);
+        self.return_forgotten();
         sys::rolled_back(self, rollback);
     }
 

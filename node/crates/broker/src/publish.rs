@@ -80,8 +80,6 @@ pub struct Publisher {
     pub tally: Tally,
     /// Set for a stored session: its incoming QoS 2 ids are noted in the store.
     fence: Option<Fence>,
-    /// What middleware is told that it speaks; `None` = what its connection does.
-    protocol: Option<&'static str>,
     active: Option<Box<Active>>,
 }
 
@@ -112,6 +110,8 @@ struct Active {
     pressed: Option<Pressed>,
     /// Why middleware refused the message answered last.
     why: Option<Arc<str>>,
+    /// What middleware is told that it speaks; `None` = what its connection does.
+    protocol: Option<&'static str>,
 }
 
 /// What became of a message that was kept.
@@ -131,8 +131,7 @@ impl Publisher {
         principal: Arc<Principal>,
         fence: Option<Fence>,
     ) -> Publisher {
-        let (tally, protocol, active) = (Tally::default(), None, None);
-        Publisher { broker, realm, session, principal, tally, fence, protocol, active }
+        Publisher { broker, realm, session, principal, tally: Tally::default(), fence, active: None }
     }
 
     /// Takes a message in. Its run is pushed by [`Publisher::push`], which must follow before answers leave.
@@ -146,9 +145,9 @@ impl Publisher {
         if publish.qos > Qos::AtMostOnce && !self.broker.store().stands() {
             return self.turn_away(&publish, Reason::Busy);
         }
-        let (broker, realm, protocol) = (&self.broker, &*self.realm, self.protocol);
-        let speaker = Speaker { broker, realm, session: &self.session, principal: &self.principal, protocol };
         let active = self.active.get_or_insert_default();
+        let (broker, realm, protocol) = (&self.broker, &*self.realm, active.protocol);
+        let speaker = Speaker { broker, realm, session: &self.session, principal: &self.principal, protocol };
         let line_empty = active.line.is_empty();
         let hit = match active.cache.find(speaker, &publish) {
             Ok(hit) => hit,

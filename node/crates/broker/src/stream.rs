@@ -73,6 +73,12 @@ impl Stream {
         earlier.chain([(self.generation(), self.definition.partitions)])
     }
 
+    /// All partitions of these.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionKey> {
+        let all = self.generations().flat_map(|(generation, count)| (0..count).map(move |n| (generation, n)));
+        all.map(|(generation, partition)| self.partition_of(generation, partition))
+    }
+
     /// How often it has grown or changed; see [`Stream::grown`].
     pub fn rings(&self) -> u64 {
         self.life.rings.load(Ordering::Acquire)

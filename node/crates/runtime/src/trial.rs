@@ -35,8 +35,11 @@ pub struct Trial {
 }
 
 /// By key and name.
+type Values = HashMap<(Vec<u8>, Box<str>), Bytes>;
+
+/// What handlers have set.
 #[derive(Default)]
-struct Kept(Mutex<HashMap<(Vec<u8>, Box<str>), Bytes>>);
+struct Kept(Mutex<Values>);
 
 impl Host for Kept {
     fn read<'a>(&'a self, key: &'a [u8], name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Away>> {

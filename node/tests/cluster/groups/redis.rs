@@ -17,7 +17,7 @@ const SOME: usize = 200;
 
 /// Longer than any failover here takes: a node that loses its lease begins anew, and what it could put back and report
 /// goes with it.
-const LEASE_MS: u64 = 60_000;
+const LEASE_MS: u64 = 15_000;
 
 /// Of the nodes that answer: one that has lost its lease begins anew.
 fn sum(cluster: &Cluster, metric: &str) -> f64 {

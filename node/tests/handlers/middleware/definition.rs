@@ -23,7 +23,7 @@ async fn what_means_nothing_for_middleware_is_refused_by_its_name() {
     assert_eq!((code, detail.reason.as_str()), (Code::FailedPrecondition, "source"));
     let (code, detail) = refusal(bind(&admin, "b", asked("pp", &[HandlerHook::Publish], &[])).await);
     assert_eq!((code, detail.reason.as_str()), (Code::FailedPrecondition, "source"));
-    let mut field = async |spec| refusal(bind(&admin, "b", spec).await).1.field;
+    let field = async |spec| refusal(bind(&admin, "b", spec).await).1.field;
     assert_eq!(field(asked("gate", &[], &[])).await, "spec.middleware.hooks");
     assert_eq!(field(asked("gate", &[HandlerHook::Unspecified], &[])).await, "spec.middleware.hooks");
     let mut spec = good();

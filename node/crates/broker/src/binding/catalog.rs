@@ -64,7 +64,7 @@ pub(crate) struct Bindings {
     pub programs: Mutex<HashMap<Digest, Arc<Program>>>,
     pub journals: Mutex<HashMap<Name, Arc<Journal>>>,
     pub keeper: Slot<KeeperMsg>,
-    /// Held while rows become the chain of a realm.
+    /// Held while a row of bindings becomes part of the chain of its realm, and while that is given a program.
     pub chaining: Mutex<()>,
     /// Whether middleware of some realm is asked before deliveries.
     asks_on_delivery: AtomicBool,

@@ -211,7 +211,7 @@ impl Employed {
         }
         self.is_waiting = false;
         if self.work.binding.source.is_middleware() {
-            self.work.broker.realm_or_new(&self.work.name.0).middleware.provide(&self.work);
+            self.work.broker.provide_middleware(&self.work);
         }
         if self.task.is_none() {
             let (work, stop, myself) = (self.work.clone(), self.stop.subscribe(), myself.clone());

@@ -19,6 +19,7 @@ use weir_store::{Table, TableRow};
 
 use super::definition::{Binding, Hook};
 use super::manage::HandlerError;
+use super::work::Work;
 use crate::broker::Broker;
 use crate::form::Publish;
 use crate::realm::Realm;
@@ -151,7 +152,7 @@ impl Chain {
             retain: publish.retain,
             properties: publish.properties.as_deref(),
         };
-        self.passed(Hook::Publish, who, passing, &|changed, properties| {
+        self.passed(Hook::Publish, who, passing, |changed, properties| {
             let topic =
                 Topic::new(&changed.topic).map_err(|error| format!("`{}`: {error}", changed.topic))?;
             match broker.config().allows_depth(&topic) {
@@ -170,7 +171,7 @@ impl Chain {
             retain: message.retain,
             properties: message.properties.as_deref(),
         };
-        self.passed(Hook::Deliver, who, passing, &|changed, properties| {
+        self.passed(Hook::Deliver, who, passing, |changed, properties| {
             let altered = Altered::of(message.topic.clone(), changed, properties);
             Ok(Altered { qos: message.qos, retain: message.retain, ..altered })
         })
@@ -182,7 +183,7 @@ impl Chain {
         hook: Hook,
         who: &Who<'_>,
         first: Passing<'_>,
-        read: &dyn Fn(Changed, Option<&Properties>) -> Result<Altered, String>,
+        read: impl Fn(Changed, Option<&Properties>) -> Result<Altered, String>,
     ) -> Result<Option<Altered>, Refusal> {
         let mut altered: Option<Altered> = None;
         for link in self.links().iter().filter(|link| link.is_asked(hook)) {
@@ -294,16 +295,32 @@ impl Broker {
 
     /// A row of handlers, bindings or secrets has changed.
     pub(crate) fn handlers_changed(&self, row: &TableRow) {
-        self.bindings().heard(row);
-        if let (Table::Bindings, Some((realm, _))) = (row.table, row.key.rsplit_once('/')) {
-            self.middleware_changed(&realm.into());
+        let bindings = self.bindings();
+        match (row.table, row.key.rsplit_once('/')) {
+            (Table::Bindings, Some((realm, _))) => {
+                let _one_at_a_time = bindings.chaining.lock();
+                bindings.heard(row);
+                self.chain(&realm.into());
+            }
+            _ => bindings.heard(row),
         }
     }
 
-    /// Rows of a realm's bindings have changed. Its chain is what they say before anybody is served again.
-    fn middleware_changed(&self, realm: &Arc<str>) {
+    /// What a binding asks is loaded, or may be another version than before.
+    pub(super) fn provide_middleware(&self, work: &Arc<Work>) {
+        let (realm, name) = &work.name;
         let bindings = self.bindings();
         let _one_at_a_time = bindings.chaining.lock();
+        // One that has another row by now is provided for by its next worker.
+        let is_it = bindings.binding(realm, name).is_some_and(|row| Arc::ptr_eq(&row.is, &work.binding));
+        if let Some(realm) = self.realm(realm).filter(|_| is_it) {
+            realm.middleware.provide(work);
+        }
+    }
+
+    /// Makes the chain of a realm what the rows say, before anybody is served again.
+    fn chain(&self, realm: &Arc<str>) {
+        let bindings = self.bindings();
         let rows = bindings.bindings(realm);
         let rows: Vec<_> = rows.into_iter().map(|(name, binding, _)| (name, binding)).collect();
         let realm = match rows.iter().any(|(_, binding)| binding.source.is_middleware()) {

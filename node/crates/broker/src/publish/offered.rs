@@ -63,7 +63,7 @@ impl Broker {
         let key = SessionKey { realm: realm.name.clone(), kind: SessionKind::Client, name };
         let session = Session::new(key, None, None);
         let mut publisher = Publisher::new(self.clone(), realm.clone(), session, principal, None);
-        publisher.protocol = Some(GRPC);
+        publisher.active.get_or_insert_default().protocol = Some(GRPC);
         Offering { publisher, line: VecDeque::new(), answers: VecDeque::new() }
     }
 

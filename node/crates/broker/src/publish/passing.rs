@@ -40,8 +40,9 @@ impl<'a> Speaker<'a> {
 
 impl Publisher {
     fn speaker(&self) -> Speaker<'_> {
-        let Publisher { broker, realm, session, principal, protocol, .. } = self;
-        Speaker { broker, realm, session, principal, protocol: *protocol }
+        let Publisher { broker, realm, session, principal, active, .. } = self;
+        let protocol = active.as_ref().and_then(|active| active.protocol);
+        Speaker { broker, realm, session, principal, protocol }
     }
 
     /// What middleware has changed is judged as if it had come like that, but it is not asked again.

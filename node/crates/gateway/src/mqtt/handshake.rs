@@ -91,6 +91,14 @@ pub async fn accept(
 impl Refused {
     const SILENT: Refused =
         Refused { code: ReasonCode::MalformedPacket, version: None, what: Cow::Borrowed("") };
+
+    fn of(code: ReasonCode, version: Version, what: &'static str) -> Refused {
+        Refused { code, version: Some(version), what: what.into() }
+    }
+
+    fn saying(self, why: &str) -> Refused {
+        Refused { what: why.to_owned().into(), ..self }
+    }
 }
 
 async fn refuse<T>(shared: &Shared, mut stream: Stream, refused: Refused) -> Option<T> {
@@ -159,21 +167,13 @@ async fn open(
         version: answer,
         what: error.what.into(),
     })?;
-    let refused = |reason, what: &'static str| Refused {
-        code: connack_code(reason),
-        version: Some(connect.version),
-        what: what.into(),
-    };
+    let refused = |reason, what: &'static str| Refused::of(connack_code(reason), connect.version, what);
     check(shared, &connect).map_err(|(reason, what)| refused(reason, what))?;
     let client_id: Arc<str> = match connect.client_id {
         "" => assigned_id(shared),
         given => Arc::from(given),
     };
-    admit(shared, &peer).map_err(|(code, what)| Refused {
-        code,
-        version: Some(connect.version),
-        what: what.into(),
-    })?;
+    admit(shared, &peer).map_err(|(code, what)| Refused::of(code, connect.version, what))?;
     let credentials = authenticate::credentials(client_id.clone(), &connect, &peer);
     let denied = |(reason, what)| {
         if reason == Reason::BadCredentials {
@@ -189,10 +189,7 @@ async fn open(
     let will = will(shared, &connect, &identity).map_err(denied)?;
     let realm = shared.broker.realm_or_new(&identity.realm);
     let asked = ask_middleware(shared, &realm, &peer, &identity, will.as_ref()).await;
-    asked.map_err(|refusal| Refused {
-        what: String::from(&*refusal.why).into(),
-        ..denied((refusal.reason, ""))
-    })?;
+    asked.map_err(|refusal| denied((refusal.reason, "")).saying(&refusal.why))?;
     let request = Request {
         realm: realm.clone(),
         client_id,

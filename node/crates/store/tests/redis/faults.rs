@@ -180,7 +180,8 @@ fn a_slot_that_moves_loses_and_doubles_nothing() {
     }
     flow.until_more(SOME);
     assert!(flow.end().is_empty());
-    assert!(seen("moved") > 0);
+    // While it moves the answer is ASK, and afterwards MOVED, if the table is not faster.
+    assert!(seen("ask") + seen("moved") > 0);
 }
 
 #[test]

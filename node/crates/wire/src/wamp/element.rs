@@ -104,9 +104,10 @@ impl<'a> Element<'a> for Id {
     const WANTED: &'static str = "an id from 1 to 2^53";
 
     fn read(raw: Raw<'a>) -> Result<Self, Wrong> {
-        match raw.value() {
-            Value::Negative(_) => Err(Wrong::Id),
-            _ => Id::new(raw.unsigned().ok_or(Wrong::Type)?).ok_or(Wrong::Id),
+        match raw.unsigned() {
+            Some(number) => Id::new(number).ok_or(Wrong::Id),
+            None if matches!(raw.value(), Value::Negative(_)) => Err(Wrong::Id),
+            None => Err(Wrong::Type),
         }
     }
 

@@ -71,6 +71,7 @@ macro_rules! messages {
                 }
             }
 
+            #[inline]
             pub(super) fn read(items: &Items<'a>) -> Result<Message<'a>, DecodeError> {
                 Ok(match items.message_type() {
                     $(MessageType::$variant => Message::$variant(items.body()?),)*

@@ -1,5 +1,7 @@
 //! What a message carries for its receiver: positional and named arguments.
 
+use std::fmt;
+
 use super::message::{Items, Tail};
 use super::walk::Kind;
 use super::writer::Writer;
@@ -15,7 +17,7 @@ pub struct Payload<'a> {
 
 /// The positional arguments. Decoding gives only [`Args::All`]; the others are lists of one that need not
 /// be put together first.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Args<'a> {
     /// A list.
     All(Raw<'a>),
@@ -32,6 +34,18 @@ impl<'a> Payload<'a> {
     /// A payload of positional arguments only.
     pub fn args(args: Args<'a>) -> Payload<'a> {
         Payload { args: Some(args), kwargs: None }
+    }
+}
+
+/// No content: it may be in a log.
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Args::All(list) => write!(f, "All({list:?})"),
+            Args::One(value) => write!(f, "One({value:?})"),
+            Args::OneText(text) => write!(f, "OneText({} bytes)", text.len()),
+            Args::OneBinary(bytes) => write!(f, "OneBinary({} bytes)", bytes.len()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::walk::{Event, Kind, Walk};
+use super::walk::{self, Event, Item, Kind, Scalar, Walk};
 use super::writer::Writer;
 use super::{DecodeError, Format, Limits, Text};
 
@@ -70,32 +70,41 @@ impl<'a> Raw<'a> {
         Walk::new(self.format, self.bytes, Limits::NONE)
     }
 
+    /// The scalar it is, or the beginning of a list or map.
+    #[inline]
+    fn item(self) -> Option<Item<'a>> {
+        walk::item(self.format, self.bytes, &mut 0).ok()
+    }
+
     /// What it is; of a list or map only that.
     pub fn value(self) -> Value<'a> {
-        match self.walk().next() {
-            Ok(Some(Event::Value(scalar))) => scalar.value(),
-            Ok(Some(Event::Begin(Kind::Array))) => Value::Array,
-            Ok(Some(Event::Begin(Kind::Map))) => Value::Map,
-            _ => Value::Null,
+        match self.item() {
+            Some(Item::Scalar(scalar)) => scalar.value(),
+            Some(Item::Begin(Kind::Array, _)) => Value::Array,
+            Some(Item::Begin(Kind::Map, _)) => Value::Map,
+            None => Value::Null,
         }
     }
 
+    #[inline]
     pub fn is_null(self) -> bool {
-        matches!(self.value(), Value::Null)
+        matches!(self.item(), Some(Item::Scalar(Scalar::Null)))
     }
 
+    #[inline]
     pub fn is_array(self) -> bool {
-        matches!(self.value(), Value::Array)
+        matches!(self.item(), Some(Item::Begin(Kind::Array, _)))
     }
 
+    #[inline]
     pub fn is_map(self) -> bool {
-        matches!(self.value(), Value::Map)
+        matches!(self.item(), Some(Item::Begin(Kind::Map, _)))
     }
 
     /// The text it is, in JSON also one that stands for binary.
     pub fn text(self) -> Option<Text<'a>> {
-        match self.walk().next() {
-            Ok(Some(Event::Value(scalar))) => scalar.text(),
+        match self.item() {
+            Some(Item::Scalar(scalar)) => scalar.text(),
             _ => None,
         }
     }

@@ -12,12 +12,13 @@
 //! An MQTT payload whose content type says MessagePack or CBOR is taken like JSON of that format.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::writer::Writer;
 use super::{Args, Format, Limits, Payload, Raw, Value};
 
 /// What an MQTT reader gets.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct MqttPayload<'a> {
     /// Borrowed when it is part of what WAMP sent.
     pub bytes: Cow<'a, [u8]>,
@@ -26,7 +27,7 @@ pub struct MqttPayload<'a> {
 }
 
 /// The value that conditions, filters and merging look at.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Body<'a> {
     /// No argument.
     Null,
@@ -36,6 +37,26 @@ pub enum Body<'a> {
     OneBinary(&'a [u8]),
     /// A list of several arguments.
     Many(Raw<'a>),
+}
+
+/// No content: it may be in a log.
+impl fmt::Debug for MqttPayload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MqttPayload({}, {} bytes)", self.content_type, self.bytes.len())
+    }
+}
+
+/// No content here either.
+impl fmt::Debug for Body<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Body::Null => f.write_str("Null"),
+            Body::One(value) => write!(f, "One({value:?})"),
+            Body::OneText(text) => write!(f, "OneText({} bytes)", text.len()),
+            Body::OneBinary(bytes) => write!(f, "OneBinary({} bytes)", bytes.len()),
+            Body::Many(list) => write!(f, "Many({list:?})"),
+        }
+    }
 }
 
 const JSON: &str = "application/json";

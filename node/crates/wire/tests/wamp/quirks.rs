@@ -181,6 +181,8 @@ fn what_json_cannot_say_becomes_what_is_nearest() {
 fn neither_a_signature_nor_a_payload_is_shown() {
     let shown = format!("{:?}", json(r#"[5,"s3cret",{"k":"s3cret"}]"#));
     assert!(!shown.contains("s3cret"), "{shown}");
+    let shown = format!("{:?} {:?}", Args::OneText("s3cret"), Args::OneBinary(b"s3cret"));
+    assert!(!shown.contains("s3cret") && !shown.contains("115"), "{shown}");
     let shown = format!("{:?}", json(r#"[16,1,{"when":"s3cret"},"t",["s3cret"],{"k":"s3cret"}]"#));
     assert!(!shown.contains("s3cret"), "{shown}");
 }

@@ -109,6 +109,9 @@ impl Chain {
         journal: impl Fn(&Arc<str>) -> Arc<Journal>,
     ) {
         let mut programs = self.programs.lock();
+        if programs.is_empty() && !bindings.iter().any(|(_, binding)| binding.source.is_middleware()) {
+            return;
+        }
         let mut links = Vec::new();
         let before = std::mem::take(&mut *programs);
         for (name, binding) in bindings {

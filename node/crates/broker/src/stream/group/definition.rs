@@ -25,6 +25,11 @@ pub const ACK_WAIT_MIN_MS: u64 = 10;
 /// a reducer behind `$`, the number of the rebuild and a dot.
 pub const HANDLER_PREFIX: &str = "$handler.";
 
+/// Whether that is the name of a group of a reducer's workers.
+pub fn is_reducers(name: &str) -> bool {
+    name.strip_prefix(HANDLER_PREFIX).is_some_and(|of| of.starts_with('$'))
+}
+
 /// A group as whoever made it wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

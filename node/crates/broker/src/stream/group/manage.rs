@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::smallvec;
-use weir_store::{
-    Expect, Incarnation, Outcome, PartitionKey, PartitionOp, ReadError, Refusal, Step, Table, TableOp,
-};
+use weir_store::{Expect, Incarnation, Outcome, PartitionOp, ReadError, Refusal, Step, Table, TableOp};
 
 use super::catalog::GroupKey;
 use super::definition::{DefinitionError, GroupDefinition, Moving, Row};
@@ -146,7 +144,7 @@ impl Broker {
             let op = PartitionOp::Forget { group: group.into() };
             Step::Partition { key, ops: smallvec![op] }
         };
-        let answer = self.submit(partitions(&stream).map(forget).collect()).await;
+        let answer = self.submit(stream.partitions().map(forget).collect()).await;
         answer.into_iter().find_map(Result::err).map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
@@ -225,10 +223,4 @@ impl Broker {
 
 fn group_key(stream: &Stream, group: &str) -> GroupKey {
     GroupKey { realm: stream.realm.clone(), stream: stream.name.clone(), group: group.into() }
-}
-
-/// All partitions of a stream, oldest generation first.
-fn partitions(stream: &Stream) -> impl Iterator<Item = PartitionKey> {
-    let all = stream.generations().flat_map(|(generation, count)| (0..count).map(move |n| (generation, n)));
-    all.map(|(generation, partition)| stream.partition_of(generation, partition))
 }

@@ -2,7 +2,7 @@
 -- elsewhere. The hash `effects` of the shard has every group that has ever had either: `<newest entry> <epoch>`.
 
 local EFFECTS = {
-  KEY_BYTES_MAX = 1024,
+  KEY_BYTES_MAX = 1088,
   VALUE_BYTES_MAX = 65536,
   JUMP = 4194304,   -- more entries than a group is given in the time that a rollback undoes
 }

@@ -53,6 +53,7 @@ impl<'a> Items<'a> {
         self.kind
     }
 
+    #[inline(always)]
     pub(super) fn body<T: Body<'a>>(&self) -> Result<T, DecodeError> {
         let (min, max) = T::ITEMS;
         if self.count < min || self.count > max {
@@ -62,16 +63,22 @@ impl<'a> Items<'a> {
     }
 
     /// The item at a place, the type being at 0, whose field is called `field`.
+    #[inline]
     pub(super) fn element<T: Element<'a>>(&self, at: usize, field: &'static str) -> Result<T, DecodeError> {
-        let wrong_type = self.wrong_type(at, field, T::WANTED);
-        let raw = self.items.get(at).ok_or(wrong_type)?;
-        T::read(*raw).map_err(|wrong| match wrong {
-            Wrong::Type => wrong_type,
-            Wrong::Id => DecodeError::IdOutOfRange { message: self.kind, item: at, field },
+        let read = self.items.get(at).ok_or(Wrong::Type).and_then(|raw| T::read(*raw));
+        read.map_err(|wrong| self.refuse(wrong, at, field, T::WANTED))
+    }
+
+    #[cold]
+    fn refuse(&self, wrong: Wrong, item: usize, field: &'static str, wanted: &'static str) -> DecodeError {
+        let message = self.kind;
+        match wrong {
+            Wrong::Type => self.wrong_type(item, field, wanted),
+            Wrong::Id => DecodeError::IdOutOfRange { message, item, field },
             Wrong::Option { name, wanted } => {
-                DecodeError::BadOption { message: self.kind, request: self.request(), option: name, wanted }
+                DecodeError::BadOption { message, request: self.request(), option: name, wanted }
             }
-        })
+        }
     }
 
     /// An item that may be missing; null is taken for that too.
@@ -133,6 +140,7 @@ macro_rules! message {
                 (min, min $(+ <$tail_type as $crate::wamp::message::body::Tail<'a>>::ITEMS_MAX)?)
             };
 
+            #[inline(always)]
             fn read(
                 items: &$crate::wamp::message::body::Items<'a>,
             ) -> Result<Self, $crate::wamp::DecodeError> {

@@ -17,6 +17,7 @@ message! {
 }
 
 options! {
+    /// What a publisher wants, beyond the event being published.
     PublishOptions<'a> {
         /// Whether the publisher wants PUBLISHED or ERROR.
         "acknowledge" acknowledge: bool,
@@ -66,6 +67,7 @@ message! {
 }
 
 options! {
+    /// Which events a subscriber wants, and from when on.
     SubscribeOptions<'a> {
         "match" match_policy: Option<Match>,
         /// The retained event first, then live ones.
@@ -154,6 +156,7 @@ impl Event<'_> {
 }
 
 options! {
+    /// Where an event is from.
     EventDetails<'a> {
         /// The topic published to, for subscriptions of patterns.
         "topic" topic: Option<Text<'a>>,

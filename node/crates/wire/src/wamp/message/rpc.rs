@@ -15,6 +15,7 @@ message! {
 }
 
 options! {
+    /// How a callee wants to be called.
     RegisterOptions {
         "match" match_policy: Option<Match>,
         "invoke" invoke: Option<Invoke>,
@@ -96,6 +97,7 @@ message! {
 }
 
 options! {
+    /// What a caller wants of its call.
     CallOptions<'a> {
         /// Whether the caller takes results in parts.
         "receive_progress" receive_progress: bool,
@@ -121,6 +123,7 @@ message! {
 }
 
 options! {
+    /// How a caller wants its call to end.
     CancelOptions {
         "mode" mode: Option<CancelMode>,
     }
@@ -154,6 +157,7 @@ message! {
 }
 
 options! {
+    /// Of a result.
     ResultDetails<'a> {
         /// Whether more results follow.
         "progress" progress: bool,
@@ -176,6 +180,7 @@ message! {
 }
 
 options! {
+    /// Of a call, for the callee.
     InvocationDetails<'a> {
         "receive_progress" receive_progress: bool,
         "progress" progress: bool,
@@ -203,6 +208,7 @@ message! {
 }
 
 options! {
+    /// How and why a call was ended.
     InterruptOptions<'a> {
         "mode" mode: Option<CancelMode>,
         /// Why, as an error URI.
@@ -221,6 +227,7 @@ message! {
 }
 
 options! {
+    /// Of a result, from the callee.
     YieldOptions<'a> {
         /// Whether more results follow.
         "progress" progress: bool,

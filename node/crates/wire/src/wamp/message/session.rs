@@ -18,6 +18,7 @@ message! {
 }
 
 options! {
+    /// What a client says of itself.
     HelloDetails<'a> {
         "roles" roles: Option<Roles>,
         /// The client's software.
@@ -40,6 +41,7 @@ message! {
 }
 
 options! {
+    /// Who the client is now, and what the router can.
     WelcomeDetails<'a> {
         "realm" realm: Option<Text<'a>>,
         "authid" authid: Option<Text<'a>>,
@@ -107,7 +109,7 @@ message! {
     /// `[AUTHENTICATE, Signature|string, Extra|dict]`
     Authenticate<'a> {
         signature: Secret<'a>,
-        /// A map, by the method.
+        /// Usually a map; what is in it is the method's.
         extra: Raw<'a>,
     }
 }
@@ -125,6 +127,7 @@ message! {
 }
 
 options! {
+    /// How the payload of an ERROR is sealed, where it is.
     ErrorDetails<'a> {
         "ppt_scheme" ppt_scheme: Option<Text<'a>>,
         "ppt_serializer" ppt_serializer: Option<Text<'a>>,

@@ -116,7 +116,7 @@ fn plain_len(bytes: &[u8]) -> usize {
     let mut len = 0;
     for chunk in bytes.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*chunk);
-        let found = below(word, 0x20) | below(word ^ ONES * 0x22, 1) | below(word ^ ONES * 0x5c, 1);
+        let found = below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5c), 1);
         if found != 0 {
             return len + found.trailing_zeros() as usize / 8;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::smallvec;
-use weir_store::{Outcome, PartitionKey, PartitionOp, Start, Step};
+use weir_store::{Outcome, PartitionKey, PartitionOp, ReadError, Start, Step};
 
 use super::{Hub, State};
 use crate::broker::Broker;
@@ -32,6 +32,40 @@ impl Hub {
             let runtime = broker.runtime().clone();
             runtime.spawn(async move { while !is_returned(&broker, &group, &partition).await {} });
         }
+    }
+}
+
+impl Broker {
+    /// After a rollback the store may have this node as the owner of places that it has given back since: nobody else
+    /// could take them.
+    pub(crate) fn return_forgotten(&self) {
+        let broker = self.clone();
+        self.runtime().spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if broker.groups_known().is_leaving() || broker.return_all_forgotten().await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn return_all_forgotten(&self) -> Result<(), ReadError> {
+        let me = self.incarnation();
+        for realm in self.realms() {
+            for stream in self.streams().all(&realm.name) {
+                let groups = self.groups_known().of_stream(&stream.realm, &stream.name);
+                for partition in stream.partitions().filter(|_| !groups.is_empty()) {
+                    let Some(info) = self.store().partition(partition.clone()).await? else { continue };
+                    let mine = info.groups.iter().filter(|place| place.owner == Some(me));
+                    for place in mine {
+                        let Some(key) = groups.iter().find(|key| key.group == place.group) else { continue };
+                        while !is_returned(self, key, &partition).await {}
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 

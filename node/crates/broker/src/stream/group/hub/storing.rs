@@ -12,6 +12,7 @@ use crate::clock;
 use crate::stream::Stream;
 use crate::stream::definition::PARTITIONS_MAX;
 use crate::stream::group::catalog::Counts;
+use crate::stream::group::definition::is_reducers;
 use crate::stream::group::fault;
 use crate::stream::group::place::Place;
 
@@ -169,7 +170,7 @@ impl Hub {
             let mut state = hub.state.lock();
             for (place, key) in keys.into_iter().enumerate() {
                 let outcomes = answer.get(place).and_then(|step| step.as_ref().ok());
-                let partitions = partitions_beside(stream.as_deref(), &key);
+                let partitions = partitions_beside(stream.as_deref(), &key) * feeders(&hub.key.group);
                 state.acquired(key, partitions, outcomes.and_then(|outcomes| outcomes.first()), now);
             }
             let reads = state.reads(now);
@@ -228,6 +229,11 @@ impl Hub {
         let past = state.past.get(&mark.partition).filter(|(fence, _)| *fence == mark.fence);
         past.filter(|(_, changes)| *changes >= mark.changes).map(|_| true)
     }
+}
+
+/// Groups that publish into the same streams: both steps of a reducer do.
+fn feeders(group: &str) -> u32 {
+    if is_reducers(group) { 2 } else { 1 }
 }
 
 /// How many partitions the generation of a partition has.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use weir_store::{Incarnation, PartitionEnds, PartitionKey, Progress, ReadError};
 
-use super::{GroupError, partitions};
+use super::GroupError;
 use crate::broker::Broker;
 use crate::stream::Stream;
 use crate::stream::group::catalog::{GroupKey, Seen};
@@ -66,7 +66,7 @@ impl Broker {
     pub async fn groups(&self, realm: &Arc<str>, stream: &str) -> Result<Vec<GroupInfo>, GroupError> {
         let stream = self.stream_of(realm, stream)?;
         let mut places = Vec::new();
-        for key in partitions(&stream) {
+        for key in stream.partitions() {
             let info = self.store().partition(key.clone()).await?.unwrap_or_default();
             places.push((key, info));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::smallvec;
 use weir_store::{Expect, Outcome, PartitionKey, PartitionOp, Start, Step};
 
-use super::{GroupError, group_key, partitions};
+use super::{GroupError, group_key};
 use crate::broker::Broker;
 use crate::clock;
 use crate::stream::group::catalog::GroupKey;
@@ -40,7 +40,7 @@ impl Broker {
         let (version, row) = self.group_row(key)?;
         let Some(moving) = row.moving else { return Ok(()) };
         let stream = self.stream_of(&key.realm, &key.stream)?;
-        let mut left: Vec<_> = partitions(&stream).collect();
+        let mut left: Vec<_> = stream.partitions().collect();
         loop {
             let seek = |at: &PartitionKey| {
                 let op = PartitionOp::Seek { group: key.group.clone(), start: moving.to };
