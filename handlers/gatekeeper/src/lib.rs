@@ -166,7 +166,9 @@ mod tests {
     fn a_subscription_is_allowed_when_all_its_topics_are_and_denied_when_one_is() {
         set_config("subscribe.allow", "a/+/#");
         assert!(may(Action::Subscribe, "a/b") && may(Action::Subscribe, "$share/g/a/+"));
-        assert!(!may(Action::Subscribe, "a/#") && !may(Action::Subscribe, "#") && !may(Action::Subscribe, "+/b"));
+        assert!(
+            !may(Action::Subscribe, "a/#") && !may(Action::Subscribe, "#") && !may(Action::Subscribe, "+/b")
+        );
         set_config("subscribe.deny", "a/secret");
         assert!(may(Action::Subscribe, "a/b") && !may(Action::Subscribe, "a/+"));
     }

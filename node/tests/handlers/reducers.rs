@@ -11,6 +11,7 @@ use weir_admin::proto::{
 use weir_admin::tonic::Code;
 use weir_testkit::{Cluster, Redis};
 
+use crate::foreign::mqttjs;
 use crate::scene::{
     PROGRAM, admin, bind, binding, calls, example, from_stream, from_topics, node, publish, read, refusal,
     stream, until, upload,
@@ -68,6 +69,16 @@ async fn what_messages_give_is_counted_over_all_partitions_and_a_replaced_one_ta
     publish(&admin, "talk/0", "red yellow").await;
     publish(&admin, "talk/3", "").await;
     shows(&admin, "words", &rows(&[("blue", 1), ("green", 1), ("red", 2), ("yellow", 1)])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_sees_a_view_as_it_is_and_as_it_changes() {
+    let node = node().start();
+    let admin = admin(&node).await;
+    upload(&admin, "words", example("word-count")).await.expect("kept");
+    stream(&admin, "talk", "talk/+", 4).await;
+    bind(&admin, "words", changelog("words", "talk")).await.expect("bound");
+    tokio::task::block_in_place(|| mqttjs(&node, "a_view_is_seen_as_it_is_and_as_it_changes"));
 }
 
 #[tokio::test]

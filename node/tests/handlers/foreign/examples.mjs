@@ -18,4 +18,26 @@ async function a_ping_gets_its_pong_and_a_request_its_answer(run) {
   assert.equal(`${answer.properties.correlationData}`, 'call 9');
 }
 
-await main({ a_ping_gets_its_pong_and_a_request_its_answer });
+/** Reads rows of a view until they are these. */
+async function shows(client, rows, expected) {
+  while (JSON.stringify([...rows].sort()) !== JSON.stringify(expected)) {
+    const { topic, text } = await client.next();
+    if (text === '') rows.delete(topic);
+    else rows.set(topic, text);
+  }
+}
+
+async function a_view_is_seen_as_it_is_and_as_it_changes(run) {
+  const [viewer, speaker] = [await run.client('viewer'), await run.client('speaker')];
+  await viewer.subscribe(['$view/words/#'], { qos: 1 });
+  const rows = new Map();
+  await speaker.publish('talk/1', 'red red blue', { qos: 1 });
+  await shows(viewer, rows, [['$view/words/blue', '1'], ['$view/words/red', '2']]);
+  await speaker.publish('talk/1', 'red', { qos: 1 });
+  await shows(viewer, rows, [['$view/words/red', '1']]);
+  const late = await run.client('late');
+  await late.subscribe(['$view/words/#'], { qos: 1 });
+  await shows(late, new Map(), [['$view/words/red', '1']]);
+}
+
+await main({ a_view_is_seen_as_it_is_and_as_it_changes, a_ping_gets_its_pong_and_a_request_its_answer });
