@@ -10,6 +10,11 @@ use crate::scene::{Files, ask_for, connect, denied, kept, next, publish, subscri
 /// Copies that must wait when the right to them is lost; what the sockets hold comes on top.
 const WAITING: f64 = 100.0;
 
+/// Messages between two looks, and looks in a row at which all of them must have been left waiting: what only waits for
+/// a busy node to write it would be on its way soon.
+const ROUND: usize = 50;
+const ROUNDS_STUCK: usize = 10;
+
 /// A node with an outbox that takes all that is sent here, and publishers that never wait.
 fn with_large_outboxes() -> Scene {
     let files = Files::new();
@@ -23,17 +28,20 @@ fn waiting(node: &Node) -> f64 {
     node.metrics().value("weir_broker_copies_waiting")
 }
 
-/// Publishes secrets, and open messages among them, to somebody who does not read, until many wait.
+/// Publishes secrets, and open messages among them, to somebody who does not read, until many wait and stay.
 async fn fill(scene: &Scene, publisher: &mut weir_bench::Client) -> (u32, u32) {
-    let (mut secret, mut open) = (0, 0);
-    while waiting(&scene.node) < WAITING {
-        for number in 0..50 {
+    let (mut secret, mut open, mut rounds_stuck) = (0, 0, 0);
+    while rounds_stuck < ROUNDS_STUCK {
+        let before = waiting(&scene.node);
+        for number in 0..ROUND {
             let topic = if number % 10 == 0 { "open/1" } else { "secret/1" };
             let message = Message::new(topic, vec![0; 16 << 10], Qos::AtMostOnce);
             publish(publisher, &message).await.expect("taken");
             *(if number % 10 == 0 { &mut open } else { &mut secret }) += 1;
         }
         publisher.ping().await.expect("an answer");
+        let is_stuck = before >= WAITING && waiting(&scene.node) >= before + ROUND as f64;
+        rounds_stuck = if is_stuck { rounds_stuck + 1 } else { 0 };
     }
     (secret, open)
 }

@@ -178,7 +178,10 @@ async fn a_group_of_which_the_new_primary_knows_no_owner_goes_on_and_the_loss_is
 #[tokio::test(flavor = "multi_thread")]
 async fn work_goes_on_when_a_lagging_replica_takes_over_and_nodes_put_back_what_it_lacks() {
     let mut sentinels = RedisSentinels::start();
-    let node = |_, node| administered(node).set("store.redis.lease_ms", LEASE_MS);
+    // Whatever the failover takes, what was acknowledged before it is put back.
+    let node = |_, node| {
+        administered(node).set("store.redis.lease_ms", LEASE_MS).set("store.redis.replay_window_ms", 120_000)
+    };
     let cluster = Cluster::of(PROGRAM, &sentinels.url()).each(node).start();
     make(&admin(cluster.node(0)).await, PARTITIONS).await;
     let work = Work::over(&cluster);
