@@ -6,13 +6,13 @@ use weir_admin::proto::handler_binding_spec::Source;
 use weir_admin::proto::handlers_upload_request::Part;
 use weir_admin::proto::{
     HandlerBindingSpec, HandlerStream, HandlerTestMessage, HandlerTopics, HandlerUpload, HandlersBindRequest,
-    HandlersGetRequest, HandlersTestRequest, HandlersUploadRequest, StreamSpec, StreamsCreateRequest,
-    StreamsGetRequest,
+    HandlersGetBindingRequest, HandlersGetRequest, HandlersTestRequest, HandlersUploadRequest, StreamSpec,
+    StreamsCreateRequest, StreamsGetRequest, StreamsPublishRequest,
 };
 
 use super::{IN, NAME, OUT, Setup};
 use crate::args::Target;
-use crate::node::{Start, call, runtime};
+use crate::node::{ANSWER_MAX, Start, call, runtime};
 use crate::process::Process;
 use crate::{Error, node};
 
@@ -64,9 +64,23 @@ impl Node {
 
     pub(super) fn bind_live(&self) -> Result<(), Error> {
         self.bind(Source::Topics(HandlerTopics { filters: vec![format!("{IN}/#")] }))?;
-        // It begins to work within a second.
-        std::thread::sleep(Duration::from_millis(1500));
-        Ok(())
+        runtime()?.block_on(async {
+            let admin = self.0.admin().await?;
+            let begun = Instant::now();
+            // What is published before it works passes it by.
+            while begun.elapsed() < ANSWER_MAX {
+                let message = StreamsPublishRequest { topic: format!("{IN}/first"), ..Default::default() };
+                admin.streams().publish(message).await.map_err(call("publishing"))?;
+                let request = HandlersGetBindingRequest { name: NAME.to_owned(), ..Default::default() };
+                let found = admin.handlers().get_binding(request).await;
+                let found = found.map_err(call("looking at the binding"))?.into_inner();
+                if found.calls.values().any(|calls| *calls > 0) {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(Error::NotSeen { what: "a call of the handler", seconds: ANSWER_MAX.as_secs() })
+        })
     }
 
     pub(super) fn bind_stream(&self) -> Result<(), Error> {
