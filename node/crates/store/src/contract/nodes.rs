@@ -34,7 +34,8 @@ pub enum LeaseEnded {
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionChange {
     /// A connection of the node `home` has it now. Comes again with the same fence when the owner was
-    /// renewed.
+    /// renewed. One of a new generation takes the place of an older one, whose end is not told: whoever had
+    /// that one hears at once that it was taken over.
     Opened {
         fence: Fence,
         home: Incarnation,

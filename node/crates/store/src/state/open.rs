@@ -27,7 +27,7 @@ impl State {
                 fired = self.fire_will(key, generation, None, batch, out);
             }
             if !present {
-                self.end(key, generation, out);
+                self.remove(key, generation, out);
             }
         }
         let fence = self.next_number();
@@ -173,12 +173,20 @@ impl State {
 
     /// Everything of that generation goes, but what it still owes. A repeat finds nothing to do.
     pub(super) fn end(&mut self, key: &SessionKey, generation: u64, out: &mut Effects) -> Outcome {
+        if self.remove(key, generation, out) {
+            self.tell(key, out, || SessionChange::Ended { generation });
+        }
+        Outcome::Done
+    }
+
+    /// The same, of which the others are not told; false when there is nothing to do.
+    fn remove(&mut self, key: &SessionKey, generation: u64, out: &mut Effects) -> bool {
         if self.session(key).is_none_or(|session| session.generation != generation) {
-            return Outcome::Done;
+            return false;
         }
         self.stop_timers(key);
         let Some(mut session) = self.families.get_mut(key).and_then(|family| family.session.take()) else {
-            return Outcome::Done;
+            return false;
         };
         if let Some(kept) = session.take_kept() {
             for filter in kept.subscriptions.keys().filter(|_| session.recorded) {
@@ -208,8 +216,7 @@ impl State {
             out.delete(session_key(key));
         }
         self.note_home(key, session.home, 0);
-        self.tell(key, out, || SessionChange::Ended { generation });
-        Outcome::Done
+        true
     }
 
     pub(super) fn start_timers(&mut self, key: &SessionKey) {

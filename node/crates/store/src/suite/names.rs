@@ -127,7 +127,7 @@ macro_rules! each_shared_promise {
             5000 {
                 nodes_that_share_a_store_know_of_each_other,
                 what_one_node_does_to_a_session_the_others_hear_in_order,
-                a_clean_start_is_heard_as_an_end_and_a_beginning,
+                a_clean_start_is_heard_at_once_as_a_new_generation,
                 share_groups_are_not_mirrored,
                 a_mirror_that_caught_up_has_heard_what_any_node_was_answered,
                 retained_changes_of_another_node_are_heard_in_order,

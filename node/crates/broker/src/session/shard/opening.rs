@@ -213,6 +213,10 @@ impl State {
         let opening = self.shard.opening.lock();
         let newest = is_newest(&opening, opened);
         if newest {
+            // Before it can be found: news of an older connection elsewhere is not about this one.
+            if let Some(opened) = opened {
+                session.raise_fence(opened.fence.fence);
+            }
             let key = (session.key.realm.clone(), session.key.name.clone());
             self.shard.table.lock().insert(key, session.clone());
         }

@@ -27,8 +27,8 @@ local function fire_will(s, generation, fence)
   return { tonumber(entry), value }
 end
 
--- Everything of the session goes, but what it still owes.
-function end_session(s)
+-- Everything of the session goes, but what it still owes. The nodes are not told.
+local function remove_session(s)
   stop_timers(s)
   leave_home(s, load_rest(s))
   if s.messages > 0 then
@@ -37,7 +37,6 @@ function end_session(s)
     count('queued_bytes', -s.bytes)
   end
   if is_group(s) and s.tail > shard.group_base then count('group_base', s.tail - shard.group_base) end
-  if not is_group(s) then tell('kind', 'ended', 'session', s.sid, 'generation', text(s.g)) end
   call('UNLINK', of(s, ':session:'), queue_of(s), of(s, ':subscriptions:'), of(s, ':released:'),
     of(s, ':received:'), of(s, ':seen:'))
   if call('EXISTS', of(s, ':outbox:')) == 1 then
@@ -47,6 +46,11 @@ function end_session(s)
   end
   s.g, s.f = false, 0
   s.tail, s.messages, s.waiting, s.bytes = 0, 0, 0, 0
+end
+
+function end_session(s)
+  if not is_group(s) then tell('kind', 'ended', 'session', s.sid, 'generation', text(s.g)) end
+  remove_session(s)
 end
 
 local function tell_opened(s, persistent, owner, present)
@@ -64,7 +68,7 @@ local function take_over(s, clean)
   if rest.at then is_due = rest.will_at and tonumber(rest.will_at) <= now end
   if not present or (rest.will_delay and is_due) then fired = fire_will(s, s.g, 0) end
   if not present then
-    end_session(s)
+    remove_session(s)
     return false, fired, {}
   end
   stop_timers(s)
