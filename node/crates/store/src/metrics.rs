@@ -61,6 +61,10 @@ fn describe_redis() {
             "Marks of what a node was acknowledged that another node could not read.",
         ),
         (
+            "weir_store_redis_batches_taken_back_total",
+            "Batches that were under way when the node's lease ended, and were never applied.",
+        ),
+        (
             "weir_store_redis_batches_repeated_total",
             "Batches that were asked for again and had been applied before.",
         ),

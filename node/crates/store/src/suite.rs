@@ -241,7 +241,7 @@ fn number(outcome: Result<Outcome, Refusal>) -> u64 {
     }
 }
 
-fn filter(text: &str) -> Filter {
+pub fn filter(text: &str) -> Filter {
     Filter::new(text).expect("a filter")
 }
 

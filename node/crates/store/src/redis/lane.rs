@@ -29,6 +29,7 @@ mod call;
 mod command;
 mod heal;
 mod intake;
+mod lapsed;
 mod levels;
 mod raise;
 mod tell;
@@ -85,6 +86,7 @@ impl Lane {
             lane: self,
             context,
             pending: VecDeque::new(),
+            returned: Vec::new(),
             is_healing: false,
             row,
             sent: VecDeque::new(),
@@ -118,6 +120,8 @@ struct Batch {
     born: Instant,
     /// Whether an attempt ended without saying that it did nothing.
     may_be_done: bool,
+    /// It is not to be applied any more: its number is sent without its steps.
+    is_taken_back: bool,
     /// A rollback has undone it, and nobody waits for its answer: Unix milliseconds of its last change, 0 = none.
     again: Option<u64>,
 }
@@ -131,6 +135,8 @@ struct Runner {
     pending: VecDeque<Batch>,
     /// Whether some of them were undone by it.
     is_healing: bool,
+    /// Taken back with their batches, and to be done all the same.
+    returned: Vec<Work>,
     /// As it was answered last.
     row: ShardRow,
     calls: FuturesOrdered<BoxFuture<'static, Result<Heard, Failure>>>,
@@ -150,6 +156,7 @@ impl Runner {
     /// False when there is nothing left to do.
     async fn turn(&mut self) -> bool {
         let lane = self.lane.clone();
+        self.return_works();
         while self.sent.len() < WINDOW
             && let Some(batch) = self.pending.pop_front()
         {
@@ -164,7 +171,10 @@ impl Runner {
             if works.is_empty() {
                 break;
             }
-            self.add(works).await;
+            let works = self.refuse_lapsed(works);
+            if !works.is_empty() {
+                self.add(works).await;
+            }
         }
         if self.sent.is_empty() {
             if lane.is_suspect.swap(false, Ordering::AcqRel) {
@@ -197,7 +207,8 @@ impl Runner {
         let free = self.context.servers.is_memory_high(self.lane.shard);
         let packed = steps.into_bytes();
         let (number, steps) = (self.newest, count);
-        let batch = Batch { number, works, packed, steps, free, born, may_be_done: false, again: None };
+        let (may_be_done, is_taken_back, again) = (false, false, None);
+        let batch = Batch { number, works, packed, steps, free, born, may_be_done, is_taken_back, again };
         self.sent.push_back(batch);
         self.send(self.sent.len() - 1).await;
     }
@@ -211,6 +222,7 @@ impl Runner {
             }
         }
         let Some(connection) = self.connection.clone() else { return };
+        self.take_back_lapsed(index);
         let before = index.checked_sub(1).map_or(self.last, |before| self.sent[before].number);
         let batch = &self.sent[index];
         let command = command(&self.context, self.lane.shard, batch, before, self.epoch);
@@ -242,6 +254,10 @@ impl Runner {
         if batch.again.is_some() {
             self.context.accounts.note(self.lane.shard, reply.row);
             return self.healed(batch, &reply);
+        }
+        if batch.is_taken_back && reply.is_empty() {
+            self.context.accounts.note(self.lane.shard, reply.row);
+            return self.taken_back(batch);
         }
         let steps = batch.works.iter().flat_map(Work::steps);
         let answers = answers(steps, &reply.answers);

@@ -43,9 +43,15 @@ pub(super) struct Lease {
     clock: BootClock,
     /// Nanoseconds on the clock until which the lease stands; 0 = it does not.
     stands_until: AtomicU64,
+    /// How many times it began to stand.
+    terms: AtomicU64,
     seen: RwLock<Seen>,
     ended: watch::Sender<Option<Ended>>,
 }
+
+/// A time without a gap in which a lease stands: what was asked for in one is not done in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Term(u64);
 
 /// As of the last renewal.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +104,7 @@ impl Lease {
             node,
             clock,
             stands_until: AtomicU64::new(0),
+            terms: AtomicU64::new(0),
             seen: RwLock::default(),
             ended: watch::Sender::new(None),
         });
@@ -108,6 +115,12 @@ impl Lease {
     /// Whether the lease stands and the mirror is complete.
     pub fn stands(&self) -> bool {
         self.feed.is_whole() && nanos((self.clock)()) < self.stands_until.load(Ordering::Acquire)
+    }
+
+    /// The time without a gap in which the lease has stood until now; `None` = it does not stand.
+    pub fn term(&self) -> Option<Term> {
+        let term = self.terms.load(Ordering::Acquire);
+        (nanos((self.clock)()) < self.stands_until.load(Ordering::Acquire)).then_some(Term(term))
     }
 
     /// Who holds a lease, this node included, as of the last renewal.
@@ -225,6 +238,9 @@ impl Lease {
                 }
                 *self.seen.write() = Seen { nodes, dead, highest, not_buried };
                 let until = sent + lease - lease / MARGIN_PARTS;
+                if self.stands_until.load(Ordering::Acquire) <= nanos((self.clock)()) {
+                    self.terms.fetch_add(1, Ordering::AcqRel);
+                }
                 self.stands_until.store(nanos(until), Ordering::Release);
                 // Given back while the renewal was under way.
                 if self.ended.borrow().is_some() {

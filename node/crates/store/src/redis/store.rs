@@ -19,7 +19,7 @@ use super::account::{Accounts, ShardRow};
 use super::due::due;
 use super::lane::{Budget, Lane};
 use super::layout::{Layout, SHARDS_MAX, partition_id, row_id, session_id, topic_id};
-use super::lease::{Ended, EnrolError, Lease, boot_clock, enrol};
+use super::lease::{Ended, EnrolError, Lease, Term, boot_clock, enrol};
 use super::library::{self, Function};
 use super::mirror::Feed;
 use super::read::{self, Group, ask, read_error};
@@ -78,6 +78,11 @@ impl Context {
     /// See [`Lease::not_buried`]; empty without a lease.
     pub fn not_buried(&self) -> String {
         self.lease.get().map(|lease| lease.not_buried()).unwrap_or_default()
+    }
+
+    /// See [`Lease::term`]; `None` without a lease.
+    pub fn term(&self) -> Option<Term> {
+        self.lease.get().and_then(|lease| lease.term())
     }
 
     /// A read over this connection has failed.
@@ -214,10 +219,11 @@ impl RedisStore {
     fn split(&self, steps: Vec<Step>, submit: &Arc<Submit>) -> Vec<(Shard, Work)> {
         let mut parts: Vec<(Shard, Work)> = Vec::new();
         let mut places: HashMap<Shard, usize> = HashMap::new();
+        let term = self.context.term();
         for (index, step) in steps.into_iter().enumerate() {
             let shard = self.shard_of(&step);
             let place = *places.entry(shard).or_insert_with(|| {
-                parts.push((shard, Work::new(submit.clone())));
+                parts.push((shard, Work::new(submit.clone(), term)));
                 parts.len() - 1
             });
             parts[place].1.add(index, step);

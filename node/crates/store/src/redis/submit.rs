@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::lane::Lane;
+use super::lease::Term;
 use crate::config::Config;
 use crate::{
     Answer, Done, Level, Outcome, PartitionKey, PartitionOp, Refusal, SessionKey, SessionOp, Step, TableOp,
@@ -80,10 +81,12 @@ pub(super) struct Work {
     /// Answered before its batch was confirmed.
     is_answered: bool,
     pub born: Instant,
+    /// The term of the node's lease in which it was asked for.
+    pub term: Option<Term>,
 }
 
 impl Work {
-    pub fn new(submit: Arc<Submit>) -> Work {
+    pub fn new(submit: Arc<Submit>, term: Option<Term>) -> Work {
         let born = Instant::now();
         Work {
             steps: Vec::new(),
@@ -94,6 +97,7 @@ impl Work {
             level: None,
             is_answered: false,
             born,
+            term,
         }
     }
 
@@ -127,6 +131,11 @@ impl Work {
 
     pub fn bytes(&self) -> usize {
         self.steps().map(weight).sum()
+    }
+
+    /// Whether it keeps a message, which is only in order while nobody else has taken its publisher over.
+    pub fn brings_message(&self) -> bool {
+        self.steps().any(brings_message)
     }
 
     /// What its order matters for: a session or a partition each.

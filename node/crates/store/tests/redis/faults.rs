@@ -204,3 +204,41 @@ fn used_memory(redis: &Redis) -> u64 {
     let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
     used.unwrap().trim().parse().unwrap()
 }
+
+/// Its publisher may have gone on at another node meanwhile.
+#[test]
+fn a_message_that_was_under_way_when_the_lease_ended_is_refused_and_never_comes() {
+    let mut redis = Redis::start();
+    let store = store(&redis.url(), |config| config.redis.lease_ms = 500);
+    let (_heard, _) = suite::restore(&*store);
+    let key = suite::client("a");
+    let fence = suite::open(&*store, &key, suite::resuming()).fence;
+    eventually("the lease", || store.stands().then_some(()));
+    redis.kill9();
+    let (heard, answers) = std::sync::mpsc::channel();
+    // The first of them are in batches when the lease ends, the others wait for one.
+    for turn in 0..1000 {
+        let heard = heard.clone();
+        let op = match turn % 2 {
+            0 => suite::enqueue(fence.generation, suite::message(&turn.to_string(), 10)),
+            _ => SessionOp::Subscribe { fence, filter: suite::filter("f"), options: Default::default() },
+        };
+        let done = move |answer: weir_store::Answer| drop(heard.send((turn, answer)));
+        store.submit(vec![suite::step(&key, [op])], Box::new(done));
+    }
+    eventually("the lease to end", || (!store.stands()).then_some(()));
+    redis.restart();
+    for (turn, answer) in answers.iter().take(1000) {
+        match (turn % 2, &answer[0]) {
+            (0, Err(Refusal::Unavailable)) => {}
+            (1, Ok(outcomes)) if outcomes[0] == Outcome::Done => {}
+            other => panic!("{turn} was answered {other:?}"),
+        }
+    }
+    assert!(suite::rows(&*store, &key).is_empty());
+    eventually("it takes messages again", || {
+        let put = suite::enqueue(fence.generation, suite::message("new", 10));
+        suite::ask_one(&*store, &key, put).is_ok().then_some(())
+    });
+    assert_eq!(suite::texts(&*store, &key)[0].1, "new");
+}

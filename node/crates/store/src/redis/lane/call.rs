@@ -46,6 +46,13 @@ pub(super) struct Reply {
     pub repeated: bool,
 }
 
+impl Reply {
+    /// Whether the batch had no steps when it was applied: an empty list is one byte.
+    pub fn is_empty(&self) -> bool {
+        self.answers.len() <= 1
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {

@@ -4,6 +4,7 @@ use redis::Cmd;
 
 use super::Batch;
 use crate::config::QueueFull;
+use crate::redis::encode::Steps;
 use crate::redis::layout::place;
 use crate::redis::library::Function;
 use crate::redis::shard::Shard;
@@ -18,7 +19,10 @@ pub(super) fn command(context: &Context, shard: Shard, batch: &Batch, before: u6
     command.arg(1).arg(context.layout.tag(shard));
     command.arg(context.node.incarnation).arg(batch.number).arg(before).arg(epoch);
     limits(&mut command, context, shard);
-    command.arg(&batch.packed[..]);
+    match batch.is_taken_back {
+        true => command.arg(Steps::default().into_bytes()),
+        false => command.arg(&batch.packed[..]),
+    };
     command.arg(batch.again.map(|changed_at| changed_at.to_string()).unwrap_or_default());
     command.arg((context.rules.idempotency_keys_max as u64).min(EXACT_MAX));
     command.arg(if matches!(shard, Shard::Partition(_)) { context.not_buried() } else { String::new() });

@@ -150,6 +150,7 @@ impl Batch {
             free: false,
             born: Instant::now(),
             may_be_done: false,
+            is_taken_back: false,
             again: Some(kept.changed_at),
         }
     }

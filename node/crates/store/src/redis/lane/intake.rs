@@ -69,6 +69,12 @@ impl Intake {
         batch.works
     }
 
+    /// Puts works that were taken, and certainly not done, in front of all others.
+    pub fn give_back(&self, works: Vec<Work>) {
+        let mut waiting = self.waiting.lock();
+        works.into_iter().rev().for_each(|work| waiting.works.push_front(work));
+    }
+
     /// Lets nothing more in; what waits is still taken.
     pub fn close(&self) {
         self.waiting.lock().closed = true;

@@ -13,7 +13,7 @@ impl Runner {
     /// What of a batch is to be confirmed.
     pub(super) fn confirming(&self, connection: &Connection, batch: &Batch) -> Confirming {
         // The usual batch is through with this.
-        if batch.works.iter().all(|work| work.level.is_none()) {
+        if batch.is_taken_back || batch.works.iter().all(|work| work.level.is_none()) {
             return Confirming::All;
         }
         let at_once = batch.works.iter().filter(|work| self.is_enough(connection, work)).count();
