@@ -244,6 +244,11 @@ impl Publisher {
                 return Verdict::Refused(reason);
             }
         };
+        let term = self.broker.store().term();
+        if publish.qos > Qos::AtMostOnce && self.waits_since_before(term) {
+            self.broker.ledger().refuse(Reason::Busy.into());
+            return Verdict::Refused(Reason::Busy);
+        }
         let topic_text = topic.clone();
         let publish = Publish { topic: &topic_text, ..publish };
         let key = claim::key_of(publish.properties.as_deref());
@@ -269,7 +274,8 @@ impl Publisher {
         active.preparing += usize::from(stage.is_preparing());
         active.holding += usize::from(stage.holds_up());
         active.messages += 1;
-        active.line.push_back(Waiting { answering, level, bytes, stage, matched: Some(matched) });
+        let matched = Some(matched);
+        active.line.push_back(Waiting { answering, level, bytes, stage, term, matched });
         if active.line.len() > 1 {
             return Verdict::Waiting;
         }
@@ -294,6 +300,13 @@ impl Publisher {
         self.active.as_mut().map_or_else(Landed::default, |active| std::mem::take(&mut active.landed))
     }
 
+    /// Whether something in the line came in an older term of the node's lease: it may come to nothing, and then what
+    /// came behind it must not have been kept.
+    fn waits_since_before(&self, term: u64) -> bool {
+        let oldest = self.active.as_ref().and_then(|active| active.line.front());
+        oldest.is_some_and(|oldest| oldest.term != term)
+    }
+
     fn is_held_up(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.holding > 0)
     }
@@ -314,6 +327,7 @@ impl Publisher {
             level: None,
             bytes: 0,
             stage: Stage::Releasing { commit },
+            term: self.broker.store().term(),
             matched: None,
         };
         active.line.push_back(waiting);

@@ -552,6 +552,13 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
+    /// Which time without a gap it is in which this node's lease stands; 0 = it does not. What a client was let in with
+    /// in one is not begun in another: that client may be served elsewhere since. Always the same where nothing is
+    /// shared.
+    fn term(&self) -> u64 {
+        1
+    }
+
     /// The nodes that hold a lease, this one included, as of the last renewal. Empty in a store that is
     /// not shared.
     fn nodes(&self) -> Vec<NodeRef> {

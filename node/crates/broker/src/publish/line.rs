@@ -24,6 +24,8 @@ pub(super) struct Waiting {
     pub(super) level: Option<Level>,
     pub(super) bytes: usize,
     pub(super) stage: Stage,
+    /// The term of the node's lease in which it came ([`weir_store::Store::term`]).
+    pub(super) term: u64,
     /// Who wanted it when it came; found again if somebody subscribed since.
     pub(super) matched: Option<Arc<Matched>>,
 }
@@ -122,7 +124,14 @@ impl Publisher {
         active.preparing -= 1;
         active.holding -= usize::from(stage.holds_up());
         let matched = active.line[at].matched.clone();
+        let is_over = active.line[at].term != self.broker.store().term();
         let stage = match stage {
+            // Its publisher may have gone on at another node: it must not come behind what it was sent before.
+            Stage::Noting { owed, .. } | Stage::Claiming { owed, .. } | Stage::Held { owed }
+                if is_over && owed.message.qos > Qos::AtMostOnce =>
+            {
+                Stage::Refused(Refusal::Unavailable)
+            }
             Stage::Noting { owed, commit } => match plan::outcome(commit.take(), 0) {
                 Ok(Outcome::Received { .. }) if owed.has_key() => self.claim(owed),
                 Ok(Outcome::Received { id, .. }) => self.keep_noted(owed, id, matched.as_ref()),
@@ -199,7 +208,7 @@ impl Publisher {
 
     /// The head of the line has its answer: fan it out. `None` = it had to go to the store again.
     fn finish(&mut self, waiting: Waiting) -> Option<(Answering, Verdict)> {
-        let Waiting { answering, level, matched, .. } = waiting;
+        let Waiting { answering, level, matched, term, .. } = waiting;
         // The packet id of QoS 2 was noted for whatever became of the rest.
         let mut is_owed = matches!(answering, Answering::Pubrec(_)) && self.fence.is_some();
         let (message, plan) = match waiting.stage {
@@ -211,7 +220,7 @@ impl Publisher {
                         if let Some(again) = plan.again(&message, Some(self.session.client_id())) {
                             let commit = Commit::again(&self.broker, &self.session, again);
                             let stage = Stage::Keeping { message, plan, commit, claim };
-                            self.put_back(Waiting { answering, level, bytes: 0, stage, matched });
+                            self.put_back(Waiting { answering, level, bytes: 0, stage, term, matched });
                             return None;
                         }
                         is_owed |= plan.is_owed || claim.is_some();
@@ -260,14 +269,14 @@ impl Publisher {
             return Some((answering, Verdict::Accepted { matched: true }));
         }
         let matched = self.current(matched.as_ref(), &message.topic);
-        self.fan_out(message, plan, answering, matched)
+        self.fan_out(message, plan, (answering, term), matched)
     }
 
     fn fan_out(
         &mut self,
         message: Arc<Message>,
         plan: Option<Box<Plan>>,
-        answering: Answering,
+        (answering, term): (Answering, u64),
         matched: Arc<Matched>,
     ) -> Option<(Answering, Verdict)> {
         if message.retain
@@ -282,7 +291,8 @@ impl Publisher {
                 self.tally.matched += self.push_plan(plan, &message);
                 more.covers(plan);
                 let stage = Stage::Keeping { message, plan: Box::new(more), commit, claim: None };
-                self.put_back(Waiting { answering, level, bytes: 0, stage, matched: Some(matched) });
+                let matched = Some(matched);
+                self.put_back(Waiting { answering, level, bytes: 0, stage, term, matched });
                 return None;
             }
         }

@@ -329,7 +329,9 @@ impl Plan {
     ) -> Result<Box<Plan>, Refusal> {
         let answer = answer.ok_or(Refusal::Unknown)?;
         if let Some(refusal) = answer.iter().find_map(|step| step.as_ref().err()) {
-            return Err(*refusal);
+            // Refused means certainly not done, not even in part (`guarantees.md` 1).
+            let is_begun = *refusal == Refusal::Unavailable && answer.iter().any(Result::is_ok);
+            return Err(if is_begun { Refusal::Unknown } else { *refusal });
         }
         // The retained value is the first step where there is one.
         if let Some(Ok(outcomes)) = answer.first()

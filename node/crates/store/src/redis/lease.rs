@@ -53,6 +53,13 @@ pub(super) struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Term(u64);
 
+impl From<Term> for u64 {
+    /// From 1.
+    fn from(term: Term) -> u64 {
+        term.0
+    }
+}
+
 /// As of the last renewal.
 #[derive(Debug, Clone, Default)]
 struct Seen {

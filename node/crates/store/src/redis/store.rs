@@ -489,6 +489,10 @@ impl Store for RedisStore {
         self.context.lease.get().is_some_and(|lease| lease.stands())
     }
 
+    fn term(&self) -> u64 {
+        self.context.term().map_or(0, u64::from)
+    }
+
     fn nodes(&self) -> Vec<NodeRef> {
         self.context.lease.get().map(|lease| lease.nodes()).unwrap_or_default()
     }

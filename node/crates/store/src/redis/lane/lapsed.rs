@@ -17,7 +17,8 @@ impl Runner {
 
     /// What is left of works that have not been sent.
     pub(super) fn refuse_lapsed(&self, works: Vec<Work>) -> Vec<Work> {
-        let (lapsed, works): (Vec<Work>, Vec<Work>) = works.into_iter().partition(|work| self.has_lapsed(work));
+        let (lapsed, works): (Vec<Work>, Vec<Work>) =
+            works.into_iter().partition(|work| self.has_lapsed(work));
         lapsed.into_iter().for_each(|work| self.refuse_work(work));
         works
     }
