@@ -57,12 +57,15 @@ async fn of_a_call_that_outlives_its_node_s_lease_only_what_the_next_node_did_co
     assert_eq!(found.len(), 2);
     cluster.cont(slow);
     tokio::task::block_in_place(|| cluster.wait_until_whole());
-    publish(other, "in/a", r#"{"seq": 3}"#).await;
+    // Whatever the first node still wants to say comes while these two go all the way.
+    for seq in [3, 4] {
+        publish(other, "in/a", &format!(r#"{{"seq": {seq}}}"#)).await;
+        for which in ["first", "second"] {
+            records(other, which, seq).await;
+        }
+    }
     for which in ["first", "second"] {
-        records(other, which, 3).await;
-        // Whatever the first node still wanted to say it would have said by now.
-        tokio::time::sleep(Duration::from_millis(500)).await;
         let told: Vec<_> = read(other, which).await.iter().map(Told::of).map(|t| (t.seq, t.count)).collect();
-        assert_eq!(told, [(1, 1), (2, 2), (3, 3)], "{which}");
+        assert_eq!(told, [(1, 1), (2, 2), (3, 3), (4, 4)], "{which}");
     }
 }
