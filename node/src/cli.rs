@@ -28,6 +28,7 @@ mod subscribe;
 mod token;
 mod top;
 mod topic;
+mod wamp;
 mod watch;
 
 /// A real-time broker: MQTT over TCP, TLS, WebSocket and QUIC, durable, in one program.
@@ -55,6 +56,8 @@ enum Command {
     /// Subscribe at any MQTT broker and print what arrives.
     #[command(name = "sub")]
     Subscribe(Box<subscribe::Args>),
+    /// Call, register, publish and subscribe at any WAMP router.
+    Wamp(Box<wamp::Args>),
     /// Measure any MQTT broker, or this machine's store.
     Bench(Box<bench::Args>),
     /// Say who may connect with a password.
@@ -149,6 +152,7 @@ impl Cli {
             Some(Command::Serve(args)) => serve::run(&args),
             Some(Command::Publish(args)) => publish::run(&args),
             Some(Command::Subscribe(args)) => subscribe::run(&args),
+            Some(Command::Wamp(args)) => wamp::run(&args),
             Some(Command::Bench(args)) => bench::run(*args),
             Some(Command::Account(args)) => account::run(&args),
             Some(Command::Session(args)) => session::run(&args),

@@ -104,8 +104,12 @@ pub struct Listen {
     pub http: ListenAddr,
     /// The same over TLS.
     pub https: ListenAddr,
-    /// MQTT over QUIC (UDP).
+    /// MQTT and WAMP over QUIC (UDP), chosen by ALPN.
     pub quic: ListenAddr,
+    /// WAMP over RawSocket; off unless set.
+    pub wamp: ListenAddr,
+    /// The same over TLS; off unless set.
+    pub wamps: ListenAddr,
     /// Gossip and links between nodes (UDP), both sides proven by certificates; left out, port 7946 on loopback
     /// when `cluster.join` or the files of `cluster` are set, else off.
     pub peer: Option<ListenAddr>,
@@ -121,6 +125,8 @@ impl Default for Listen {
             http: ListenAddr::loopback(8080),
             https: ListenAddr::loopback(8443),
             quic: ListenAddr::loopback(14567),
+            wamp: ListenAddr::Off,
+            wamps: ListenAddr::Off,
             peer: None,
             admin: ListenAddr::loopback(50051),
         }
@@ -130,13 +136,15 @@ impl Default for Listen {
 impl Listen {
     /// Every listener for clients by its name, open or not.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, ListenAddr); 5] {
+    pub fn all(&self) -> [(&'static str, ListenAddr); 7] {
         [
             ("mqtt", self.mqtt),
             ("mqtts", self.mqtts),
             ("http", self.http),
             ("https", self.https),
             ("quic", self.quic),
+            ("wamp", self.wamp),
+            ("wamps", self.wamps),
         ]
     }
 }
@@ -165,6 +173,8 @@ impl Config {
                 "http" => self.listen.http = at,
                 "https" => self.listen.https = at,
                 "quic" => self.listen.quic = at,
+                "wamp" => self.listen.wamp = at,
+                "wamps" => self.listen.wamps = at,
                 "peer" => self.listen.peer = Some(at),
                 "admin" => self.listen.admin = at,
                 _ => {}

@@ -85,6 +85,8 @@ impl Node {
             http: config.listen.http.socket(),
             https: config.listen.https.socket(),
             quic: config.listen.quic.socket(),
+            wamp: config.listen.wamp.socket(),
+            wamps: config.listen.wamps.socket(),
             certificate_dir: config.node.data_dir.clone(),
         };
         let (render, health) = (measured(&broker, &watch, metrics), looked_after(&watch));

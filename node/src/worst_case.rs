@@ -130,7 +130,8 @@ fn half_open(config: &Config, connections: u64) -> Term {
 fn connection_bytes(config: &Config) -> u64 {
     let listen = &config.listen;
     let is_open = |address: crate::config::ListenAddr| address.socket().is_some();
-    let tls = if is_open(listen.mqtts) || is_open(listen.https) { TLS_BYTES } else { 0 };
+    let tls =
+        if is_open(listen.mqtts) || is_open(listen.https) || is_open(listen.wamps) { TLS_BYTES } else { 0 };
     let quic = &config.net.quic;
     let windows = u64::from(quic.receive_window_bytes) + u64::from(quic.send_window_bytes);
     CONNECTION_BYTES + tls + if is_open(listen.quic) { windows } else { 0 }

@@ -33,9 +33,15 @@ pub struct Flags {
     /// The same over TLS.
     #[arg(long, value_name = "ADDR")]
     pub https: Option<String>,
-    /// MQTT over QUIC.
+    /// MQTT and WAMP over QUIC.
     #[arg(long, value_name = "ADDR")]
     pub quic: Option<String>,
+    /// WAMP over RawSocket; off unless said.
+    #[arg(long, value_name = "ADDR")]
+    pub wamp: Option<String>,
+    /// The same over TLS; off unless said.
+    #[arg(long, value_name = "ADDR")]
+    pub wamps: Option<String>,
     /// Gossip and links between nodes (UDP); 7946 on loopback when there is somebody to join.
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
@@ -77,6 +83,8 @@ impl Flags {
             ("listen.http", "--http", &self.http),
             ("listen.https", "--https", &self.https),
             ("listen.quic", "--quic", &self.quic),
+            ("listen.wamp", "--wamp", &self.wamp),
+            ("listen.wamps", "--wamps", &self.wamps),
             ("listen.peer", "--peer", &self.peer),
             ("listen.admin", "--admin", &self.admin),
         ];

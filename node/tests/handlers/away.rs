@@ -1,7 +1,6 @@
 //! A store that goes away in the middle of a commit, and a node that sleeps past its lease in the middle of a call.
 
 use std::fs;
-use std::time::Duration;
 
 use weir_testkit::{Cluster, Node, Redis};
 

@@ -139,6 +139,14 @@ impl Policy for Allowed {
         self.has(topic)
     }
 
+    fn may_call(&self, _: &Principal, _: &str) -> bool {
+        false
+    }
+
+    fn may_register(&self, _: &Principal, _: &str) -> bool {
+        false
+    }
+
     fn explain(&self, _: &Principal, _: Action<'_>) -> Explanation {
         Explanation { allowed: false, rule: String::new() }
     }

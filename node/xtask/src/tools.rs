@@ -31,6 +31,7 @@ pub fn bring() -> Vec<String> {
         ("valkey-server", valkey()),
         ("paho-mqtt", python()),
         ("mqtt.js, ws", node()),
+        ("autobahn-js, wampy", wamp()),
         ("buf", buf()),
         ("promtool", promtool()),
         ("faketime", faketime()),
@@ -93,6 +94,10 @@ pub fn pip_install(wanted: &Path, here: &str) -> Result<PathBuf> {
 
 fn node() -> Result<()> {
     npm_install("node/tests/clients/package.json", "node").map(drop)
+}
+
+fn wamp() -> Result<()> {
+    npm_install("node/tests/wamp/package.json", "wamp").map(drop)
 }
 
 /// Judges the contracts in `proto/`.

@@ -136,6 +136,16 @@ impl Access {
         self.parts.load().policy.receive(principal, topic)
     }
 
+    /// Whether the principal may call the procedure that a topic names.
+    pub fn may_call(&self, principal: &Principal, topic: &str) -> bool {
+        self.parts.load().policy.may_call(principal, topic)
+    }
+
+    /// Whether it may register that procedure, or all that a filter means.
+    pub fn may_register(&self, principal: &Principal, asked: &str) -> bool {
+        self.parts.load().policy.may_register(principal, asked)
+    }
+
     /// Which rule decides.
     pub fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {
         self.parts.load().policy.explain(principal, action)

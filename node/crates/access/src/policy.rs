@@ -32,6 +32,12 @@ pub trait Policy: Send + Sync {
     /// Whether a message of this topic may reach the principal, by whatever path.
     fn receive(&self, principal: &Principal, topic: &str) -> bool;
 
+    /// Whether it may call the procedure that a topic names.
+    fn may_call(&self, principal: &Principal, topic: &str) -> bool;
+
+    /// Whether it may register the procedure that a topic names, or all that a filter means.
+    fn may_register(&self, principal: &Principal, asked: &str) -> bool;
+
     /// Which rule decides.
     fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation;
 
@@ -81,6 +87,14 @@ impl Policy for AllowAll {
     }
 
     fn receive(&self, _: &Principal, _: &str) -> bool {
+        true
+    }
+
+    fn may_call(&self, _: &Principal, _: &str) -> bool {
+        true
+    }
+
+    fn may_register(&self, _: &Principal, _: &str) -> bool {
         true
     }
 

@@ -16,6 +16,7 @@ pub mod live;
 pub mod logs;
 mod manage;
 pub mod middleware;
+mod outlet;
 mod reduce;
 mod stream;
 mod trial;

@@ -15,6 +15,7 @@ use weir_store::{Detach, Outcome, ReadError, Restored, SessionKey, SessionKind, 
 
 use crate::admin::Admin;
 use crate::binding::{self, Bindings};
+use crate::calls::Calls;
 use crate::clock;
 use crate::config::Config;
 use crate::form::{Form, FormId};
@@ -33,6 +34,7 @@ use crate::slow::Slow;
 use crate::stream::group::{self, Groups};
 use crate::stream::{Streams, janitor};
 use crate::supervisor::{Supervise, Supervisor};
+use crate::sync::desk::Desk;
 use crate::sys::figures::Figures;
 use crate::timers::{self, Timers};
 use crate::topic::{EXACT_SHARDS, Topics};
@@ -71,8 +73,10 @@ pub(crate) struct Shared {
     streams: Streams,
     groups: Groups,
     bindings: Bindings,
+    calls: Calls,
     incarnation: u64,
     settling: Settling,
+    desk: Desk,
     topic_starts: Vec<AtomicBool>,
     connections: AtomicU64,
     wills: Wills,
@@ -136,6 +140,8 @@ impl Broker {
         let wills = Wills::new(config.wills_per_second);
         let pressure = Pressure::new(&config);
         let node = store.node();
+        let incarnation = node.map_or(0, |node| node.incarnation);
+        let calls = Calls::new(config.calls.clone(), incarnation);
         let broker = Broker(Arc::new(Shared {
             config,
             limits,
@@ -152,8 +158,10 @@ impl Broker {
             streams: Streams::default(),
             groups: Groups::default(),
             bindings: Bindings::default(),
+            calls,
             settling: Settling::default(),
-            incarnation: node.map_or(0, |node| node.incarnation),
+            desk: Desk::default(),
+            incarnation,
             topic_starts: (0..=EXACT_SHARDS).map(|_| AtomicBool::new(false)).collect(),
             connections: AtomicU64::new(0),
             wills,
@@ -217,6 +225,10 @@ impl Broker {
         &self.0.sessions
     }
 
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.0.desk
+    }
+
     pub fn topics(&self) -> &Topics {
         &self.0.topics
     }
@@ -247,6 +259,11 @@ impl Broker {
     /// Every handler and binding there is.
     pub(crate) fn bindings(&self) -> &Bindings {
         &self.0.bindings
+    }
+
+    /// Remote procedure calls.
+    pub fn calls(&self) -> &Calls {
+        &self.0.calls
     }
 
     /// The other nodes of the cluster.
@@ -304,7 +321,7 @@ impl Broker {
         if let Some(realm) = self.realm(name) {
             return realm;
         }
-        let fresh = || Arc::new(Realm::new(name.clone()));
+        let fresh = || Arc::new(Realm::new(name.clone(), self.config().rules_of(name)));
         self.0.realms.write().entry(name.clone()).or_insert_with(fresh).clone()
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use weir_model::topic::TOPIC_LEVELS_MAX;
 
+use crate::realm::RealmRules;
 use crate::share::Picking;
 
 /// Bounds and defaults of the broker.
@@ -69,6 +70,16 @@ pub struct Config {
     /// How long an idempotency key is known (milliseconds): who sends a message again within it is answered as the first
     /// time, and nothing else happens.
     pub idempotency_window_ms: u64,
+    /// Rules of single realms, each as `[[broker.realm]]` with `name`, `compat` and `retained`; a realm that is not named
+    /// has the defaults.
+    #[schemars(extend("x-allowed" = "a list of { name, compat = \"none\" or \"fox\", retained = \"replace\" or \"merge\" }"))]
+    pub realm: Vec<RealmRules>,
+    /// Most publishes that wait for their condition at one topic; beyond, one more is refused with 0x97.
+    pub waiters_per_topic_max: usize,
+    /// Most publishes of one connection that wait for their condition; beyond, one more is refused with 0x97.
+    pub waiters_per_session_max: usize,
+    /// How long (seconds) a publish waits for its condition before it is refused with 0x83; 0 = for ever.
+    pub watch_seconds_max: u64,
     /// Most streams in all realms together; 0 = no limit.
     pub streams_max: usize,
     /// How often (milliseconds) records that are older than their stream keeps them are let go; every twelfth time, places
@@ -87,6 +98,8 @@ pub struct Config {
     /// How long (milliseconds) members of groups are kept on a node that is cut off from its store, without being given
     /// anything; then they are told to join elsewhere.
     pub group_lease_wait_ms: u64,
+    /// Remote procedure calls.
+    pub calls: crate::calls::Config,
     /// How often `$SYS` topics are published, in seconds; 0 = never.
     pub sys_interval_seconds: u64,
     /// Most events per second on `$SYS/drops`, which tells of lost copies while somebody subscribes to
@@ -121,6 +134,10 @@ impl Default for Config {
             memory_hold_seconds_max: 10,
             slow_subscribers_max: 10,
             idempotency_window_ms: 600_000,
+            realm: Vec::new(),
+            waiters_per_topic_max: 128,
+            waiters_per_session_max: 64,
+            watch_seconds_max: 3600,
             streams_max: 1000,
             groups_max: 1000,
             group_members_max: 10_000,
@@ -128,6 +145,7 @@ impl Default for Config {
             group_release_wait_ms: 1000,
             group_lease_wait_ms: 10_000,
             stream_trim_ms: 5000,
+            calls: crate::calls::Config::default(),
             sys_interval_seconds: 10,
             drops_per_second_max: 20,
         }
@@ -135,6 +153,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The rules of a realm.
+    pub fn rules_of(&self, realm: &str) -> RealmRules {
+        self.realm.iter().find(|rules| rules.name == realm).cloned().unwrap_or_default()
+    }
+
     /// Whether a topic or filter is not deeper than configured.
     pub fn allows_depth(&self, name: &str) -> bool {
         self.topic_levels_max >= TOPIC_LEVELS_MAX

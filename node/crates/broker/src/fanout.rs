@@ -11,8 +11,9 @@ use smallvec::SmallVec;
 use weir_model::{Message, Position, Qos};
 use weir_store::Delivery;
 
+use crate::addressed::Addressed;
 use crate::broker::Broker;
-use crate::form::{FormId, Marks, Publish};
+use crate::form::{FormId, Marks, Publish, next_publication};
 use crate::ledger::{Loss, Tally};
 use crate::outbox::{self, Live, RunFrames};
 use crate::peers::{LINK, Outgoing, PeerSet, encode, stream_of};
@@ -43,6 +44,8 @@ struct Encoded {
     frames: Vec<u8>,
     /// The frames once they are shared.
     shared: Option<Bytes>,
+    /// How many of them a message is.
+    copies: u64,
 }
 
 impl Encoded {
@@ -120,13 +123,18 @@ impl Run {
             self.realm = Some(realm.clone());
             self.start(broker, matched, publisher, publish.topic);
         }
+        let mut publication = 0;
         for encoded in &mut self.encoded[..self.in_use] {
             if encoded.key.form == LINK {
                 encode(&mut encoded.frames, &mut self.records, &realm.name, publish);
                 continue;
             }
-            let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids };
-            broker.form(encoded.key.form).encode(&mut encoded.frames, publish, marks);
+            let form = broker.form(encoded.key.form);
+            if form.tells_publication() && publication == 0 {
+                publication = next_publication();
+            }
+            let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids, publication };
+            form.encode(&mut encoded.frames, publish, marks);
         }
         self.copies.extend(message);
         self.messages += 1;
@@ -150,12 +158,12 @@ impl Run {
         for target in &matched.targets {
             let target = target.for_publisher(publisher);
             let here = target.filter(|target| !clustered || self.is_here(broker, &target.session));
-            let place = here.map_or(u32::MAX, |target| self.place_of(target));
+            let place = here.map_or(u32::MAX, |target| self.place_of(broker, target));
             self.places.push(place);
         }
         if !self.peers.is_empty() {
             self.records = weir_cluster::record::Run::default();
-            self.open(Key { form: LINK, retain: false, subscription_ids: SmallVec::new() });
+            self.open(Key { form: LINK, retain: false, subscription_ids: SmallVec::new() }, 1);
         }
     }
 
@@ -177,22 +185,25 @@ impl Run {
     }
 
     /// The place of the bytes a receiver takes.
-    fn place_of(&mut self, target: &Target) -> u32 {
+    fn place_of(&mut self, broker: &Broker, target: &Target) -> u32 {
         let form = target.session.form();
         let same = |e: &Encoded| e.key.form == form && e.key.subscription_ids == target.subscription_ids;
         let place = self.encoded[..self.in_use].iter().position(same).unwrap_or_else(|| {
-            self.open(Key { form, retain: false, subscription_ids: target.subscription_ids.clone() })
+            let marks = Marks { retain: false, subscription_ids: &target.subscription_ids, publication: 0 };
+            let copies = broker.form(form).copies(&self.topic, marks);
+            self.open(Key { form, retain: false, subscription_ids: target.subscription_ids.clone() }, copies)
         });
         place as u32
     }
 
-    fn open(&mut self, key: Key) -> usize {
+    fn open(&mut self, key: Key, copies: u64) -> usize {
         match self.encoded.get_mut(self.in_use) {
             Some(encoded) => {
                 encoded.key = key;
+                encoded.copies = copies;
                 encoded.frames.clear();
             }
-            None => self.encoded.push(Encoded { key, frames: Vec::new(), shared: None }),
+            None => self.encoded.push(Encoded { key, frames: Vec::new(), shared: None, copies }),
         }
         self.in_use += 1;
         self.in_use - 1
@@ -222,13 +233,17 @@ impl Run {
         for (target, place) in matched.targets.iter().zip(&self.places) {
             let Some(target) = target.for_publisher(publisher.as_ref()) else { continue };
             let Some(encoded) = self.encoded.get(*place as usize) else { continue };
-            copies += self.messages;
+            let own = self.messages * encoded.copies;
+            if own == 0 {
+                continue;
+            }
+            copies += own;
             if stale && !target.session.may_receive(broker.access(), &self.topic) {
                 let client = target.session.client_id();
-                broker.ledger().lost_by(client, &self.topic, Loss::Denied, self.messages);
+                broker.ledger().lost_by(client, &self.topic, Loss::Denied, own);
             } else if !target.session.is_online() || target.session.form() != encoded.key.form {
                 let client = target.session.client_id();
-                broker.ledger().lost_by(client, &self.topic, Loss::Offline, self.messages);
+                broker.ledger().lost_by(client, &self.topic, Loss::Offline, own);
             } else if self.copies.is_empty() || target.qos == Qos::AtMostOnce {
                 self.push_frames(broker, &target.session, encoded);
             } else {
@@ -253,7 +268,7 @@ impl Run {
         let run = outbox::Run {
             form: broker.form(encoded.key.form),
             frames: encoded.as_run(),
-            messages: self.messages,
+            messages: self.messages * encoded.copies,
             client: session.client_id(),
             topic: &self.topic,
         };
@@ -320,8 +335,13 @@ pub fn deliver(
     let mut copies = matched.denied;
     broker.ledger().lost(Loss::Denied, copies);
     let clustered = broker.peers().any();
+    let addressed = Addressed::of(message.properties.as_deref());
     for target in &matched.targets {
-        let Some(target) = target.for_publisher(publisher) else { continue };
+        let to = match &addressed {
+            Some(addressed) => addressed.target(target, publisher),
+            None => target.for_publisher(publisher),
+        };
+        let Some(target) = to else { continue };
         let delivery = delivery(message, target, None);
         let away = clustered && (target.session.peer.is_some() || !target.session.is_online());
         if away {
@@ -339,8 +359,7 @@ pub fn deliver(
         if delivery.qos > Qos::AtMostOnce && target.session.stored.is_some() {
             continue;
         }
-        copies += 1;
-        frames.push(broker, &target.session, delivery);
+        copies += frames.push(broker, &target.session, delivery);
     }
     copies
 }
@@ -378,12 +397,22 @@ pub fn correct(
 /// The wire forms of one message, made when first needed.
 #[derive(Default)]
 pub struct Frames {
-    made: SmallVec<[(Key, Bytes); 2]>,
+    made: SmallVec<[Made; 2]>,
+    /// Said in all of them; 0 = none has wanted it.
+    publication: u64,
+}
+
+/// The frames of one form, and how many there are.
+struct Made {
+    key: Key,
+    frames: Bytes,
+    copies: u64,
 }
 
 impl Frames {
-    /// Puts one copy in the outbox of a receiver. Of QoS 0 middleware is asked here, of others when it is sent.
-    pub fn push(&mut self, broker: &Broker, session: &Arc<Session>, delivery: Delivery) {
+    /// Puts one copy in the outbox of a receiver; returns how many frames that is. Of QoS 0 middleware is asked here, of
+    /// others when it is sent.
+    pub fn push(&mut self, broker: &Broker, session: &Arc<Session>, delivery: Delivery) -> u64 {
         let topic = delivery.message.topic.clone();
         if !session.is_online() {
             broker.ledger().lost_by(session.client_id(), &topic, Loss::Offline, 1);
@@ -391,36 +420,50 @@ impl Frames {
             push_copy(broker, session, Live { delivery, number: None, claim: None });
         } else if broker.asks_on_delivery() {
             match broker.on_deliver(session, &delivery.message) {
-                Ok(None) => self.push_frame(broker, session, &delivery),
+                Ok(None) => return self.push_frame(broker, session, &delivery),
                 Ok(Some(message)) => {
-                    Frames::default().push_frame(broker, session, &Delivery { message, ..delivery });
+                    let altered = Delivery { message, ..delivery };
+                    return Frames::default().push_frame(broker, session, &altered);
                 }
                 Err(_) => broker.ledger().lost_by(session.client_id(), &topic, Loss::Middleware, 1),
             }
         } else {
-            self.push_frame(broker, session, &delivery);
+            return self.push_frame(broker, session, &delivery);
         }
+        1
     }
 
-    fn push_frame(&mut self, broker: &Broker, session: &Arc<Session>, delivery: &Delivery) {
+    fn push_frame(&mut self, broker: &Broker, session: &Arc<Session>, delivery: &Delivery) -> u64 {
         let form = broker.form(session.form());
-        let frame = self.frame(broker, session.form(), delivery);
-        let frames = if frame.len() < 1024 { RunFrames::Copy(frame) } else { RunFrames::Share(frame) };
+        let Made { frames, copies, .. } = self.frames(broker, session.form(), delivery);
+        let messages = *copies;
+        if messages == 0 {
+            return 0;
+        }
+        let frames = if frames.len() < 1024 { RunFrames::Copy(frames) } else { RunFrames::Share(frames) };
         let topic = &delivery.message.topic;
-        let run = outbox::Run { form, frames, messages: 1, client: session.client_id(), topic };
+        let run = outbox::Run { form, frames, messages, client: session.client_id(), topic };
         session.outbox.push_frames(&run, broker.limits(), broker.ledger());
+        messages
     }
 
-    fn frame(&mut self, broker: &Broker, form: FormId, delivery: &Delivery) -> &Bytes {
-        let key = Key { form, retain: delivery.retain, subscription_ids: delivery.subscription_ids.clone() };
-        let at = self.made.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-            let mut frame = Vec::new();
-            let marks = Marks { retain: key.retain, subscription_ids: &key.subscription_ids };
-            broker.form(form).encode(&mut frame, &borrowed(&delivery.message), marks);
-            self.made.push((key, frame.into()));
+    fn frames(&mut self, broker: &Broker, id: FormId, delivery: &Delivery) -> &Made {
+        let subscription_ids = delivery.subscription_ids.clone();
+        let key = Key { form: id, retain: delivery.retain, subscription_ids };
+        let at = self.made.iter().position(|made| made.key == key).unwrap_or_else(|| {
+            let form = broker.form(id);
+            if form.tells_publication() && self.publication == 0 {
+                self.publication = next_publication();
+            }
+            let subscription_ids = &key.subscription_ids;
+            let marks = Marks { retain: key.retain, subscription_ids, publication: self.publication };
+            let (mut frames, message) = (Vec::new(), &delivery.message);
+            form.encode(&mut frames, &borrowed(message), marks);
+            let copies = form.copies(&message.topic, marks);
+            self.made.push(Made { frames: frames.into(), copies, key });
             self.made.len() - 1
         });
-        &self.made[at].1
+        &self.made[at]
     }
 }
 
@@ -439,5 +482,6 @@ pub fn borrowed(message: &Message) -> Publish<'_> {
         retain: message.retain,
         expiry_seconds: seconds_left(message),
         properties: message.properties.clone(),
+        conditions: None,
     }
 }

@@ -1,10 +1,15 @@
 //! A form: how a message is encoded for one kind of receiver, so that all who take the same form
 //! share one encoded frame. Implemented by the gateway; the broker knows no wire.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use weir_model::{Message, Properties, Qos, Topic, UnixMillis};
+
+use crate::sync::Conditions;
 
 /// A publish as it comes in: borrowed, nothing copied yet.
 #[derive(Debug, Clone)]
@@ -17,6 +22,8 @@ pub struct Publish<'a> {
     /// Seconds it may still live (MQTT-3.3.2.3.3).
     pub expiry_seconds: Option<u32>,
     pub properties: Option<Box<Properties>>,
+    /// On which it may happen, and what it leaves to its session's end; `None` for most.
+    pub conditions: Option<Box<Conditions>>,
 }
 
 impl Publish<'_> {
@@ -40,6 +47,15 @@ impl Publish<'_> {
 pub struct Marks<'a> {
     pub retain: bool,
     pub subscription_ids: &'a [u32],
+    /// The number of the publication, the same in all its copies here; 0 for a form that says none.
+    pub publication: u64,
+}
+
+/// A number for a publication: below 2^53, never given twice by this process, and not by others that began elsewhere.
+pub fn next_publication() -> u64 {
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id())));
+    1 + (NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 53) - 2))
 }
 
 /// Encodes QoS 0 copies for one wire form. Every frame tells its own length, so that the oldest can
@@ -55,7 +71,18 @@ pub trait Form: Send + Sync + 'static {
     fn frame_len(&self, frames: &[u8]) -> usize;
 
     /// The topic of one whole frame; `None` when it is none of this form.
-    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str>;
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<Cow<'a, str>>;
+
+    /// How many frames a copy of a message of this topic is; each counts as a copy in the ledger.
+    fn copies(&self, topic: &str, marks: Marks<'_>) -> u64 {
+        let _ = (topic, marks);
+        1
+    }
+
+    /// Whether copies say the number of their publication.
+    fn tells_publication(&self) -> bool {
+        false
+    }
 
     /// Whether clients are told why their connection ends, and where else they may go.
     fn hears_why(&self) -> bool {

@@ -129,6 +129,11 @@ reasons! {
         Unknown => "unknown",
         /// Middleware said no, or failed.
         Middleware => "middleware",
+        /// The retained value does not meet its condition, or did not in time.
+        Condition => "condition",
+        /// Its connection ended while it waited for its condition. If its session lives on, it still waits, and is
+        /// received once more when its turn comes.
+        LeftWaiting => "left_waiting",
         /// For a reason that none of the above names.
         Internal => "internal",
     }
@@ -143,6 +148,7 @@ impl From<Reason> for Refused {
             Reason::Quota => Refused::Quota,
             Reason::Busy | Reason::Unavailable | Reason::LevelAway => Refused::Unavailable,
             Reason::LevelUnknown | Reason::LevelImpossible => Refused::AckLevel,
+            Reason::ConditionNotMet | Reason::ConditionInvalid => Refused::Condition,
             _ => Refused::Internal,
         }
     }
@@ -157,7 +163,7 @@ impl From<Refusal> for Refused {
             Refusal::QueuesFull => Refused::QueuesFull,
             Refusal::RetainedFull => Refused::RetainedFull,
             Refusal::TooLarge => Refused::Quota,
-            Refusal::Unavailable => Refused::Unavailable,
+            Refusal::Unavailable | Refusal::Guarded => Refused::Unavailable,
             Refusal::NotOwner => Refused::Denied,
             Refusal::Fenced | Refusal::Unknown => Refused::Unknown,
         }

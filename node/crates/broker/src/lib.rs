@@ -4,9 +4,11 @@
 //! it must be kept -> [`fanout`] -> [`outbox`] of each receiver. Nothing on that path crosses a
 //! mailbox. What has a life is an actor: session shards, topic shards, timers, under [`supervisor`].
 
+pub mod addressed;
 pub mod admin;
 pub mod binding;
 pub mod broker;
+pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod explain;
@@ -28,6 +30,7 @@ pub mod share;
 pub mod slow;
 pub mod stream;
 pub mod supervisor;
+pub mod sync;
 pub mod sys;
 pub mod timers;
 pub mod topic;
@@ -36,7 +39,7 @@ pub use broker::{Broker, StartError};
 pub use config::Config;
 pub use form::{Form, Publish};
 pub use limited::Limit;
-pub use realm::Realm;
+pub use realm::{Compat, Realm, RealmRules, RetainedRule};
 pub use session::Session;
 
 /// The words of the layers below, for those above: the gateway speaks to the broker only.

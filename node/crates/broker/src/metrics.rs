@@ -11,8 +11,29 @@ pub fn describe() {
     groups();
     readers();
     bindings();
+    conditions();
+    crate::calls::describe();
     let help = "Actors and connections' tasks that failed, by kind; actors are started again.";
     describe_counter!("weir_broker_actor_restarts_total", Unit::Count, help);
+}
+
+/// Publishes that depend on what their topic retains.
+fn conditions() {
+    let count = |name: &'static str, help: &'static str| describe_counter!(name, Unit::Count, help);
+    count(
+        "weir_broker_conditions_total",
+        "Publishes with conditions, by what came of it: met at once, waits, not_met, expired, too_many or invalid.",
+    );
+    count(
+        "weir_broker_conditions_decided_again_total",
+        "Times a topic had changed while something was decided on it.",
+    );
+    let gauge = |name: &'static str, help: &'static str| describe_gauge!(name, Unit::Count, help);
+    gauge(
+        "weir_broker_guards",
+        "Topics at which somebody waits, or with a will or an answer that is remembered.",
+    );
+    gauge("weir_broker_waiters", "Publishes that wait for their condition, of all nodes.");
 }
 
 /// Who reads streams alone, and what is tidied up behind readers.

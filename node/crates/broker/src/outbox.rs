@@ -289,8 +289,11 @@ impl Outbox {
         let dropped = lanes.retain_frames(form, &mut |frame| {
             let Some(topic) = form.topic(frame) else { return false };
             match &last {
-                Some((known, verdict)) if known == topic => *verdict,
-                _ => last.insert((topic.to_owned(), may(topic))).1,
+                Some((known, verdict)) if *known == topic => *verdict,
+                _ => {
+                    let verdict = may(&topic);
+                    last.insert((topic.into_owned(), verdict)).1
+                }
             }
         });
         self.taken(lanes, limits);

@@ -8,10 +8,12 @@
 pub mod cache;
 pub mod claim;
 mod commit;
+mod decided;
 pub mod internal;
 pub mod level;
 mod line;
 mod long;
+pub(crate) mod matches;
 pub mod offered;
 mod passing;
 pub mod plan;
@@ -25,6 +27,7 @@ use weir_access::Identity;
 use weir_model::{Filter, Level, Position, Principal, Qos, Reason};
 use weir_store::{Fence, Refusal, SessionOp, Step};
 
+use crate::addressed::is_addressed;
 use crate::binding::Hook;
 use crate::broker::Broker;
 use crate::clock;
@@ -89,6 +92,8 @@ struct Active {
     cache: Cache,
     run: Run,
     line: VecDeque<Waiting>,
+    /// What waits for its condition; it holds nothing up. At most `waiters_per_session_max`.
+    parked: Vec<Waiting>,
     /// Bytes of the messages in the line.
     line_bytes: usize,
     /// How many in the line have not been handed to the store yet as what they are: [`Stage::is_preparing`].
@@ -173,7 +178,8 @@ impl Publisher {
             Err(reason) => return self.turn_away(&publish, reason),
         };
         let kept = is_kept(&publish, answering, self.fence.is_some(), matched);
-        let slow = kept || !line_empty || !matched.groups.is_empty() || {
+        let some_only = is_addressed(publish.properties.as_deref());
+        let slow = kept || some_only || !line_empty || !matched.groups.is_empty() || {
             // Each receiver's copy is its own then.
             realm.middleware.wants_of(Hook::Deliver, publish.topic)
         };
@@ -221,7 +227,7 @@ impl Publisher {
     }
 
     /// Refuses a message before anything of it is done.
-    fn turn_away(&mut self, publish: &Publish<'_>, reason: Reason) -> Verdict {
+    pub fn turn_away(&mut self, publish: &Publish<'_>, reason: Reason) -> Verdict {
         self.tally.receive(publish.payload.len());
         self.broker.ledger().refuse(reason.into());
         Verdict::Refused(reason)
@@ -258,13 +264,18 @@ impl Publisher {
         }
         let message = publish.to_message(topic, now);
         let bytes = message.size_bytes();
-        let owed = Owed { message, due, level };
+        let owed = Owed { message, due, level, conditions: publish.conditions };
+        if let Err(reason) = self.may_ask(&owed, answering) {
+            self.broker.ledger().refuse(reason.into());
+            return Verdict::Refused(reason);
+        }
         let stage = match (self.fence, answering) {
             (Some(fence), Answering::Pubrec(packet_id)) => {
                 let op = SessionOp::Receive { fence, packet_id };
                 Stage::Noting { commit: self.submit_own(op, level), owed }
             }
             _ if self.is_held_up() => Stage::Held { owed },
+            _ if owed.is_for_desk(&self.realm) => self.ask_desk(&owed, answering, None),
             _ if key.is_some() => self.claim(owed),
             _ if kept => self.keep(&owed, None, &matched),
             _ => Stage::Turn { message: owed.message },
@@ -400,9 +411,7 @@ impl Publisher {
         self.push();
         while self.waiting() > 0 {
             std::future::poll_fn(|cx| {
-                if let Some(commit) = self.head() {
-                    commit.waker.register(cx.waker());
-                }
+                self.register(cx);
                 match self.completed() {
                     Some(_) => std::task::Poll::Ready(()),
                     None if self.waiting() == 0 => std::task::Poll::Ready(()),
@@ -411,17 +420,25 @@ impl Publisher {
             })
             .await;
         }
+        self.leave_parked();
         self.settle();
     }
 
-    /// The commit the head of the line waits for.
-    fn head(&self) -> Option<&Commit> {
-        match &self.active.as_ref()?.line.front()?.stage {
+    /// Wakes this task when what the head of the line waits for is there.
+    fn register(&self, cx: &std::task::Context<'_>) {
+        let head = self.active.as_ref().and_then(|active| active.line.front());
+        let Some(head) = head else { return };
+        match &head.stage {
             Stage::Noting { commit, .. }
             | Stage::Claiming { commit, .. }
             | Stage::Keeping { commit, .. }
-            | Stage::Releasing { commit } => Some(commit),
-            Stage::Held { .. } | Stage::Turn { .. } | Stage::Through { .. } | Stage::Refused(_) => None,
+            | Stage::Releasing { commit } => commit.waker.register(cx.waker()),
+            Stage::Deciding { ticket, .. } => ticket.register(cx),
+            Stage::Held { .. }
+            | Stage::Turn { .. }
+            | Stage::Through { .. }
+            | Stage::Decided { .. }
+            | Stage::Refused(_) => {}
         }
     }
 
@@ -447,6 +464,7 @@ fn is_kept(publish: &Publish<'_>, answering: Answering, is_noted: bool, matched:
         || (publish.qos > Qos::AtMostOnce && matched.queued)
         || !matched.captures.is_empty()
         || claim::key_of(publish.properties.as_deref()).is_some()
+        || publish.conditions.is_some()
         || (is_noted && matches!(answering, Answering::Pubrec(_)))
         || publish.topic.starts_with(plan::DELAYED)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::binding::middleware::Chain;
 use crate::retained::Retained;
 use crate::routes::Routes;
@@ -9,14 +11,54 @@ use crate::routes::Routes;
 #[derive(Default)]
 pub struct Realm {
     pub name: Arc<str>,
+    pub rules: RealmRules,
     pub routes: Routes,
     pub retained: Retained,
     /// Who is asked before anything goes on.
     pub middleware: Chain,
 }
 
+/// What is different in one realm: an entry of `[[broker.realm]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RealmRules {
+    /// The realm they are of.
+    pub name: String,
+    /// Whose names and quirks its WAMP clients count on.
+    pub compat: Compat,
+    /// What becomes of a retained value when another one is published.
+    pub retained: RetainedRule,
+}
+
+/// Another router whose clients find what they know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compat {
+    /// The WAMP specification, and nothing else.
+    #[default]
+    None,
+    /// fox-wamp.
+    Fox,
+}
+
+/// What becomes of a retained value when another one is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RetainedRule {
+    /// It is replaced.
+    #[default]
+    Replace,
+    /// Two JSON objects are merged, deeply; see [`crate::sync::merged`].
+    Merge,
+}
+
 impl Realm {
-    pub fn new(name: Arc<str>) -> Realm {
-        Realm { name, ..Realm::default() }
+    pub fn new(name: Arc<str>, rules: RealmRules) -> Realm {
+        Realm { name, rules, ..Realm::default() }
+    }
+
+    /// Whether retained values are merged.
+    pub fn merges(&self) -> bool {
+        self.rules.retained == RetainedRule::Merge
     }
 }

@@ -177,7 +177,7 @@ mod tests {
         fn frame_len(&self, frames: &[u8]) -> usize {
             frames.len()
         }
-        fn topic<'a>(&self, _: &'a [u8]) -> Option<&'a str> {
+        fn topic<'a>(&self, _: &'a [u8]) -> Option<std::borrow::Cow<'a, str>> {
             None
         }
     }

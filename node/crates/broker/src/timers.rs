@@ -43,6 +43,7 @@ pub struct State {
     due_from: u64,
     shedding: Option<tokio::task::JoinHandle<()>>,
     saying: Option<tokio::task::JoinHandle<()>>,
+    guarding: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Drop for State {
@@ -71,7 +72,16 @@ impl Actor for TimersActor {
                 }
             }
         });
-        Ok(State { broker, ticks: 0, ticker, due: None, due_from: 0, shedding: None, saying: None })
+        Ok(State {
+            broker,
+            ticks: 0,
+            ticker,
+            due: None,
+            due_from: 0,
+            shedding: None,
+            saying: None,
+            guarding: None,
+        })
     }
 
     async fn handle(
@@ -95,6 +105,7 @@ impl State {
         self.look_after_memory();
         self.broker.wills().refill(self.ticks);
         self.broker.sessions().tick();
+        self.broker.calls().tick(&self.broker);
         if self.ticks.is_multiple_of(10) {
             self.broker.gauge();
         }
@@ -104,7 +115,17 @@ impl State {
         if interval > 0 && (self.ticks == 1 || self.ticks.is_multiple_of(interval * 10)) {
             self.say();
         }
+        self.look_at_guards();
         self.ask_what_is_due();
+    }
+
+    /// One look after the other, beside the ticks.
+    fn look_at_guards(&mut self) {
+        let is_idle = self.guarding.as_ref().is_none_or(|running| running.is_finished());
+        if is_idle && self.broker.guards_want_looking(self.ticks) {
+            let broker = self.broker.clone();
+            self.guarding = Some(tokio::spawn(async move { broker.look_at_guards().await }));
+        }
     }
 
     fn ask_what_is_due(&mut self) {

@@ -20,7 +20,7 @@ pub use facts::{Facts, StoreKind};
 pub use incarnation::{IncarnationError, next_incarnation};
 pub use interest::{Digest, Interest};
 pub use join::{Resolve, SystemResolver};
-pub use link::{Control, Full, Inbox, InterestChange, InterestChanges, LINKS_MAX, Link};
+pub use link::{Control, Full, Inbox, InterestChange, InterestChanges, LINKS_MAX, Link, Urgency};
 pub use links::{Barrier, BarrierResult, LinkLocal, LinkPeer, Links};
 pub use membership::{Member, Members, Refusal};
 pub use record::{Incoming, Malformed, Numbered, Outgoing, Records, Run};

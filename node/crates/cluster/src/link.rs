@@ -6,6 +6,7 @@
 //! their number (`guarantees.md` 8).
 
 mod asks;
+mod calls;
 pub mod config;
 mod connection;
 mod counts;
@@ -38,6 +39,7 @@ use weir_net::peer::{NodeId, PeerConnection, code};
 use crate::interest::{Follower, Offer};
 use crate::links::Barrier;
 use asks::{Asks, Owed};
+pub use calls::Urgency;
 pub use config::Config;
 pub(crate) use connection::{Connected, Control as ControlStream, DialError, Ended, Ends, dial, run};
 use counts::Counters;
@@ -49,7 +51,7 @@ use metrics::Meters;
 use outbound::{Limits, Outbound};
 use pressure::Waiters;
 pub(crate) use resume::Past;
-use wire::{NOTICES, RECORD_STREAMS, STREAMS};
+use wire::{CALLS, NOTICES, RECORD_STREAMS, STREAMS};
 
 /// Links at the same time; each has a slot, for sets of peers in 64 bits.
 pub const LINKS_MAX: usize = 64;
@@ -110,6 +112,8 @@ pub struct Link {
     /// The peer waits for this node's mirror.
     catch_up: Notify,
     passed: watch::Sender<Passed>,
+    /// Whether the peer knows of calls, as it said last.
+    takes_calls: AtomicBool,
     /// Notices left out for lack of room.
     missed: AtomicU64,
     /// What notices that are not confirmed say of it.
@@ -141,7 +145,11 @@ impl Link {
         let limits = |stream: usize| Limits {
             frames_bytes_max: config.frames_bytes_max,
             frames_bytes_high: config.frames_bytes_high,
-            held_bytes_max: if stream == NOTICES { config.notices_bytes_max } else { config.held_bytes_max },
+            held_bytes_max: match stream {
+                NOTICES => config.notices_bytes_max,
+                CALLS => config.calls_bytes_max,
+                _ => config.held_bytes_max,
+            },
         };
         let outbound = std::array::from_fn(|stream| Out {
             waiting: Mutex::new(Some(Outbound::new(limits(stream)))),
@@ -170,6 +178,7 @@ impl Link {
             speak: Notify::new(),
             catch_up: Notify::new(),
             passed: watch::Sender::new(Passed::default()),
+            takes_calls: AtomicBool::new(true),
             missed: AtomicU64::new(0),
             missed_told: AtomicU64::new(0),
             counters: Counters::default(),

@@ -112,6 +112,11 @@ impl Links {
         self.shared.update(peers);
     }
 
+    /// Which start of this node its peers know it as.
+    pub fn incarnation(&self) -> u64 {
+        self.shared.ends.local.incarnation
+    }
+
     /// What this node wants of its peers.
     pub fn interest(&self) -> &Arc<Interest> {
         &self.shared.ends.interest

@@ -7,7 +7,7 @@ use weir_model::CLIENT_ID_BYTES_MAX;
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Milliseconds a client has to send its CONNECT.
+    /// Milliseconds a client has to send its CONNECT or HELLO.
     pub connect_timeout_ms: u64,
     /// Most bytes of a CONNECT packet.
     pub connect_bytes_max: usize,
@@ -52,6 +52,8 @@ pub struct Config {
     pub auth_failures_max: u32,
     /// Seconds within which the failed authentications from one address are counted.
     pub auth_failures_window_seconds: u64,
+    /// WAMP.
+    pub wamp: crate::wamp::config::Config,
 }
 
 impl Default for Config {
@@ -76,6 +78,7 @@ impl Default for Config {
             flapping_hold_seconds: 30,
             auth_failures_max: 100,
             auth_failures_window_seconds: 60,
+            wamp: crate::wamp::config::Config::default(),
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct Listen {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
     pub quic: Option<SocketAddr>,
+    /// RawSocket.
+    pub wamp: Option<SocketAddr>,
+    pub wamps: Option<SocketAddr>,
     /// Where a development certificate is made if none is configured.
     pub certificate_dir: PathBuf,
 }
@@ -83,7 +86,7 @@ impl Gateway {
         health: LookAfter,
     ) -> Result<Gateway, StartError> {
         check_proxies(&net)?;
-        let wants_tls = [listen.mqtts, listen.https, listen.quic].iter().any(Option::is_some);
+        let wants_tls = [listen.mqtts, listen.https, listen.quic, listen.wamps].iter().any(Option::is_some);
         let tls =
             wants_tls.then(|| tls::ServerConfig::load(&net.tls, &listen.certificate_dir)).transpose()?;
         let shared_net = Arc::new(net.clone());
@@ -95,15 +98,19 @@ impl Gateway {
         let limits = Arc::new(Limits::new(&net.limits, trusted.clone()));
         let linger = net.linger();
         let drain = Drain::default();
+        let wamp_bytes_max = config.wamp.message_bytes_max;
         let shared = Arc::new(Shared { broker: broker.clone(), config, linger, flapping, failures, drain });
-        let http = Arc::new(Http { render, health, ready: ready.clone(), limits: limits.clone() });
+        let http =
+            Arc::new(Http { render, health, ready: ready.clone(), limits: limits.clone(), wamp_bytes_max });
         let secure = |kind: fn(tls::ServerConfig) -> Kind| tls.clone().map(kind);
         let wanted = [
             ("mqtt", listen.mqtt, Some(Kind::Tcp), Speaks::Mqtt),
             ("mqtts", listen.mqtts, secure(Kind::Tls), Speaks::Mqtt),
             ("http", listen.http, Some(Kind::Http), Speaks::Http),
             ("https", listen.https, secure(Kind::Https), Speaks::Http),
-            ("quic", listen.quic, secure(Kind::Quic), Speaks::Mqtt),
+            ("quic", listen.quic, secure(Kind::Quic), Speaks::Quic),
+            ("wamp", listen.wamp, Some(Kind::Tcp), Speaks::Wamp),
+            ("wamps", listen.wamps, secure(Kind::Tls), Speaks::Wamp),
         ];
         let (mut doors, mut addresses) = (Vec::new(), Vec::new());
         for (name, address, kind, speaks) in wanted {
@@ -236,7 +243,7 @@ fn names(listeners: &[String], name: &str) -> bool {
 /// A listener that cannot be behind a proxy, or that believes nobody, is a mistake worth telling.
 fn check_proxies(net: &weir_net::Config) -> Result<(), StartError> {
     let lists = [
-        ("proxy_protocol", &net.proxy_protocol, "mqtt, mqtts, http, https"),
+        ("proxy_protocol", &net.proxy_protocol, "mqtt, mqtts, http, https, wamp, wamps"),
         ("forwarded_for", &net.forwarded_for, "http, https"),
     ];
     for (key, listeners, allowed) in lists {

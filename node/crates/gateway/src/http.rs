@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use weir_net::http::{Handshake, Method, Request, Response, Routes, StatusCode, header};
 use weir_net::limits::{Limits, Refused};
+use weir_net::ws::{MessageKind, Messages};
+use weir_wire::wamp::Serialization;
 
 use crate::health::{Health, LookAfter, State};
 use crate::listeners::count_refused;
@@ -24,6 +26,8 @@ pub struct Http {
     /// Cleared when the node begins to stop or to drain.
     pub ready: Arc<AtomicBool>,
     pub limits: Arc<Limits>,
+    /// The longest message of WAMP.
+    pub wamp_bytes_max: usize,
 }
 
 impl Http {
@@ -40,7 +44,10 @@ impl Http {
                 answer.headers_mut().insert(header::CONTENT_TYPE, form);
                 answer
             }
-            _ => text(StatusCode::NOT_FOUND, "try /mqtt (WebSocket), /metrics, /health/ready\n".into()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "try /mqtt or /wamp (WebSocket), /metrics, /health/ready\n".into(),
+            ),
         }
     }
 
@@ -64,12 +71,15 @@ impl Routes for Http {
         Box::pin(async move { self.answer(request.method(), request.uri().path(), request.uri().query()) })
     }
 
-    /// `/mqtt` and `/` speak MQTT; a client must offer one of MQTT's subprotocols. None while the node is
-    /// short of memory, or on its way to its end.
+    /// `/mqtt` and `/` speak MQTT, `/wamp` and `/` WAMP; a client must offer one of their subprotocols, and the first it
+    /// offers is taken. None while the node is short of memory, or on its way to its end.
     fn upgrade(&self, handshake: &Handshake<'_>) -> Result<Option<String>, StatusCode> {
-        if !matches!(handshake.path, "/mqtt" | "/") {
-            return Err(StatusCode::NOT_FOUND);
-        }
+        let (mqtt, wamp) = match handshake.path {
+            "/" => (true, true),
+            "/mqtt" => (true, false),
+            "/wamp" => (false, true),
+            _ => return Err(StatusCode::NOT_FOUND),
+        };
         if !self.ready.load(Ordering::Acquire) {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
@@ -77,11 +87,21 @@ impl Routes for Http {
             count_refused(Refused::Pressure);
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
-        let offered = &handshake.subprotocols;
-        match offered.iter().find(|name| MQTT_SUBPROTOCOLS.contains(name)) {
+        let is_spoken = |name: &&&str| {
+            (mqtt && MQTT_SUBPROTOCOLS.contains(*name))
+                || (wamp && Serialization::of_subprotocol(name).is_some())
+        };
+        match handshake.subprotocols.iter().find(is_spoken) {
             Some(chosen) => Ok(Some((*chosen).to_owned())),
             None => Err(StatusCode::BAD_REQUEST),
         }
+    }
+
+    /// WAMP's messages are told apart; MQTT's bytes are not.
+    fn messages(&self, subprotocol: Option<&str>) -> Option<Messages> {
+        let serialization = Serialization::of_subprotocol(subprotocol?)?;
+        let kind = if serialization.is_binary() { MessageKind::Binary } else { MessageKind::Text };
+        Some(Messages { kind, bytes_max: u32::try_from(self.wamp_bytes_max).unwrap_or(u32::MAX) })
     }
 }
 

@@ -16,9 +16,11 @@ use weir_broker::supervisor::{ChildSpec, Slot};
 use weir_net::http::Routes;
 use weir_net::limits::{HalfOpen, Limits, Permit, Refused};
 use weir_net::{AcceptError, EstablishError, Incoming, Listener, Stream};
+use weir_wire::wamp::Serialization;
 
 use crate::http::Http;
 use crate::mqtt::{self, handshake::Peer};
+use crate::wamp::{self, introduce::Spoken};
 
 /// How long a listener waits after an accept failed (mostly: no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -27,7 +29,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     Mqtt,
+    /// RawSocket.
+    Wamp,
+    /// What a WebSocket's subprotocol says.
     Http,
+    /// What ALPN says.
+    Quic,
+}
+
+impl Speaks {
+    /// Whether connections are for clients alone: health and metrics are asked for by others.
+    fn is_for_clients(self) -> bool {
+        self != Speaks::Http
+    }
 }
 
 /// One listener and what its connections share.
@@ -86,7 +100,7 @@ impl Actor for ListenerActor {
             biased;
             // Whoever comes meanwhile waits in the kernel. QUIC's clients cannot, and are refused; HTTP is
             // for health and metrics too, and refuses WebSockets only.
-            () = door.limits.paused(), if door.speaks == Speaks::Mqtt && door.listener.can_wait() => {
+            () = door.limits.paused(), if door.speaks.is_for_clients() && door.listener.can_wait() => {
                 door.limits.resumed().await;
                 None
             }
@@ -124,7 +138,7 @@ pub(crate) fn count_refused(reason: Refused) {
 
 /// Asks the limits, and gives a connection that may stay a task of its own.
 fn greet(door: &Arc<Door>, incoming: Incoming) {
-    let is_draining = door.speaks == Speaks::Mqtt && !door.http.ready.load(Ordering::Acquire);
+    let is_draining = door.speaks.is_for_clients() && !door.http.ready.load(Ordering::Acquire);
     if is_draining || !door.open.load(Ordering::Acquire) {
         return;
     }
@@ -179,7 +193,36 @@ struct Guest {
 }
 
 /// A client that was let in, and what it holds of the node while it stays.
-type LetIn = (Box<mqtt::Client>, mpsc::Sender<()>, Permit);
+type LetIn = (Client, mpsc::Sender<()>, Permit);
+
+/// A client of either protocol.
+enum Client {
+    Mqtt(Box<mqtt::Client>),
+    Wamp(Box<wamp::Client>),
+}
+
+impl Client {
+    /// Serves it to its last byte.
+    async fn run(self) {
+        match self {
+            Client::Mqtt(client) => client.run().await,
+            Client::Wamp(client) => client.run().await,
+        }
+    }
+
+    fn say_goodbye(&self) {
+        match self {
+            Client::Mqtt(client) => client.say_goodbye(),
+            Client::Wamp(client) => client.say_goodbye(),
+        }
+    }
+}
+
+/// What a connection has sent first.
+enum First {
+    Mqtt((Stream, Vec<u8>)),
+    Wamp(Box<wamp::Introduced>),
+}
 
 /// Handshakes, up to letting a client in.
 async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> Option<LetIn> {
@@ -193,7 +236,10 @@ async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> O
         }
     };
     // From here on the node knows the client: whatever happens is carried to its end.
-    let client = mqtt::accept(&guest.shared, first, peer).await?;
+    let client = match first {
+        First::Mqtt(first) => Client::Mqtt(mqtt::accept(&guest.shared, first, peer).await?),
+        First::Wamp(first) => Client::Wamp(wamp::accept(&guest.shared, *first, peer).await?),
+    };
     if !guest.http.ready.load(Ordering::Acquire) {
         // The node began to stop or to drain in between, and this client was not there to be told.
         client.say_goodbye();
@@ -202,11 +248,7 @@ async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> O
 }
 
 /// Who it is, and its first packet.
-async fn approach(
-    guest: &Guest,
-    incoming: Incoming,
-    half_open: &mut HalfOpen,
-) -> Option<((Stream, Vec<u8>), Peer)> {
+async fn approach(guest: &Guest, incoming: Incoming, half_open: &mut HalfOpen) -> Option<(First, Peer)> {
     let incoming = incoming.identify().await.map_err(|error| guest.failed(&error)).ok()?;
     guest.belongs(half_open, incoming.peer.ip())?;
     let established = incoming.establish().await.map_err(|error| guest.failed(&error)).ok()?;
@@ -216,8 +258,13 @@ async fn approach(
         local: guest.local,
         certificate: established.client_certificate.map(Arc::from),
     };
-    let stream = match guest.speaks {
-        Speaks::Mqtt => established.stream,
+    let (stream, spoken) = match guest.speaks {
+        Speaks::Mqtt => (established.stream, None),
+        Speaks::Wamp => (established.stream, Some(Spoken::RawSocket)),
+        Speaks::Quic => {
+            let alpn = established.alpn.as_deref().and_then(|alpn| std::str::from_utf8(alpn).ok());
+            (established.stream, agreed(alpn))
+        }
         Speaks::Http => {
             let routes: Arc<dyn Routes> = guest.http.clone();
             let proxies = guest.forwarded.then(|| half_open.limits().trusted().clone());
@@ -229,11 +276,25 @@ async fn approach(
                 .flatten()?;
             guest.belongs(half_open, upgraded.peer.ip())?;
             peer.address = upgraded.peer;
-            upgraded.stream
+            (upgraded.stream, agreed(upgraded.subprotocol.as_deref()))
         }
     };
     let span = mqtt::trace::connection(&peer.origin());
-    Some((mqtt::handshake::first_packet(&guest.shared, stream).instrument(span).await?, peer))
+    let first = async {
+        Some(match spoken {
+            None => First::Mqtt(mqtt::handshake::first_packet(&guest.shared, stream).await?),
+            Some(spoken) => {
+                let introduced = wamp::introduce::first_message(&guest.shared, stream, spoken).await?;
+                First::Wamp(Box::new(introduced))
+            }
+        })
+    };
+    Some((first.instrument(span).await?, peer))
+}
+
+/// How WAMP is spoken by the name of a protocol; `None` = it is not one of WAMP's.
+fn agreed(protocol: Option<&str>) -> Option<Spoken> {
+    Serialization::of_subprotocol(protocol?).map(Spoken::Agreed)
 }
 
 impl Guest {

@@ -4,6 +4,7 @@ pub mod alias;
 pub mod audit;
 pub mod authenticate;
 pub mod channel;
+mod conditions;
 pub mod form;
 pub mod handshake;
 pub mod inbound;
@@ -79,7 +80,7 @@ impl Closer {
         Closer { broker, closing: Some(closing) }
     }
 
-    async fn close(mut self, amend: impl FnOnce(&mut Closing)) {
+    pub async fn close(mut self, amend: impl FnOnce(&mut Closing)) {
         if let Some(mut closing) = self.closing.take() {
             amend(&mut closing);
             self.broker.sessions().close(closing).await;

@@ -41,6 +41,10 @@ pub enum Reason {
     LevelAway,
     #[error("the acknowledgement level is lower than the policy allows")]
     LevelDenied,
+    #[error("the retained value does not meet the condition")]
+    ConditionNotMet,
+    #[error("the condition is none, or cannot be kept here")]
+    ConditionInvalid,
     #[error("server busy")]
     Busy,
     #[error("server unavailable")]
@@ -84,6 +88,8 @@ impl Reason {
             Reason::LevelImpossible => "level_impossible",
             Reason::LevelAway => "level_away",
             Reason::LevelDenied => "level_denied",
+            Reason::ConditionNotMet => "condition_not_met",
+            Reason::ConditionInvalid => "condition_invalid",
             Reason::Busy => "busy",
             Reason::Unavailable => "unavailable",
             Reason::AuthMethod => "auth_method",

@@ -23,7 +23,7 @@ pub struct Config {
     pub linger_bytes_max: u64,
     /// The longest WebSocket frame taken, in payload bytes; a longer one closes the connection with 1009.
     pub ws_frame_bytes_max: u32,
-    /// Listeners (mqtt, mqtts, http, https) behind a proxy that begins each connection with a PROXY protocol header, version 1 or 2; `trusted_proxies` must send it there and nobody else may connect.
+    /// Listeners (mqtt, mqtts, http, https, wamp, wamps) behind a proxy that begins each connection with a PROXY protocol header, version 1 or 2; `trusted_proxies` must send it there and nobody else may connect.
     pub proxy_protocol: Vec<String>,
     /// Listeners (http, https) that take a client's address from `X-Forwarded-For`: the right-most one that is no trusted proxy's, if a trusted proxy connects.
     pub forwarded_for: Vec<String>,
@@ -171,7 +171,7 @@ impl Default for Http {
 impl Default for Quic {
     fn default() -> Self {
         Self {
-            alpn: vec!["mqtt".to_owned()],
+            alpn: ["mqtt", "wamp.2.json", "wamp.2.msgpack", "wamp.2.cbor"].map(str::to_owned).to_vec(),
             idle_timeout_ms: 60_000,
             keep_alive_ms: 20_000,
             receive_window_bytes: 1 << 20,

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use crate::limited::Limit;
 use crate::proxy::{self, Trusted};
-use crate::ws::Ws;
+use crate::ws::{Messages, Ws};
 use crate::{Config, Stream, close_gracefully, config};
 
 mod upgrade;
@@ -40,6 +40,12 @@ pub trait Routes: Send + Sync + 'static {
     /// # Errors
     /// The status of the refusal.
     fn upgrade(&self, handshake: &Handshake<'_>) -> Result<Option<String>, StatusCode>;
+
+    /// Whether messages of a subprotocol are told apart, and which; `None` = what comes is bytes.
+    fn messages(&self, subprotocol: Option<&str>) -> Option<Messages> {
+        let _ = subprotocol;
+        None
+    }
 }
 
 /// A connection that has become a WebSocket.
@@ -96,7 +102,8 @@ async fn serve_boxed(
     routes: Arc<dyn Routes>,
     config: &Config,
 ) -> Result<Option<Upgraded>, Error> {
-    let chosen = Arc::new(OnceLock::new());
+    let chosen = Arc::new(OnceLock::<Chosen>::new());
+    let all_routes = Arc::clone(&routes);
     let exchange = Arc::new(Exchange {
         routes,
         peer,
@@ -134,7 +141,8 @@ async fn serve_boxed(
     match chosen.get() {
         Some(chosen) => {
             let early = parts.read_buf.to_vec();
-            let stream = websocket(stream, early, config.ws_frame_bytes_max)?;
+            let messages = all_routes.messages(chosen.subprotocol.as_deref());
+            let stream = websocket(stream, early, config.ws_frame_bytes_max, messages)?;
             let Chosen { peer, path, query, subprotocol } = chosen.clone();
             Ok(Some(Upgraded { stream, peer, path, query, subprotocol }))
         }
@@ -165,11 +173,26 @@ fn builder(limits: &config::Http) -> http1::Builder {
     builder
 }
 
-fn websocket(stream: Stream, early: Vec<u8>, frame_bytes_max: u32) -> Result<Stream, Error> {
+fn websocket(
+    stream: Stream,
+    early: Vec<u8>,
+    frame_bytes_max: u32,
+    messages: Option<Messages>,
+) -> Result<Stream, Error> {
     match stream {
-        Stream::Tcp(tcp) => Ok(Stream::Ws(Box::new(Ws::server(tcp, early, frame_bytes_max)))),
-        Stream::Tls(tls) => Ok(Stream::Wss(Box::new(Ws::server(*tls, early, frame_bytes_max)))),
+        Stream::Tcp(tcp) => Ok(Stream::Ws(Box::new(opened(tcp, early, frame_bytes_max, messages)))),
+        Stream::Tls(tls) => Ok(Stream::Wss(Box::new(opened(*tls, early, frame_bytes_max, messages)))),
         other => Err(Error::Transport { transport: other.transport() }),
+    }
+}
+
+fn opened<S>(io: S, early: Vec<u8>, frame_bytes_max: u32, messages: Option<Messages>) -> Ws<S> {
+    let ws = Ws::server(io, early, frame_bytes_max);
+    match messages {
+        Some(messages) => {
+            ws.telling(Messages { bytes_max: messages.bytes_max.min(frame_bytes_max), ..messages })
+        }
+        None => ws,
     }
 }
 

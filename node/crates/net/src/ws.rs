@@ -7,13 +7,17 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 mod decode;
+mod framed;
+mod inbox;
 mod mask;
 mod masked;
 mod outbound;
 mod violation;
 
 use crate::limited::Limit;
+pub use decode::MessageKind;
 use decode::{Decoder, End};
+use inbox::Inbox;
 use outbound::Outbound;
 
 pub use violation::{NORMAL, Violation};
@@ -39,6 +43,21 @@ pub struct Ws<S> {
     /// Whether a writer waits for the socket: its waker must not be replaced by the reader's.
     writer_waits: bool,
     counters: Counters,
+    /// Set where messages are told apart.
+    inbox: Option<Box<Inbox>>,
+}
+
+/// The longest message where messages are told apart: what the length in front of one can say.
+pub const MESSAGE_BYTES_MAX: u32 = (1 << 24) - 1;
+
+/// Messages that are told apart: what reads and writes is a stream of frames, each a zero, three bytes of length and
+/// one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Messages {
+    /// The only kind that is taken, and sent.
+    pub kind: MessageKind,
+    /// The longest message taken, at most [`MESSAGE_BYTES_MAX`]; a longer one closes the connection with 1009.
+    pub bytes_max: u32,
 }
 
 /// What a WebSocket saw besides payload.
@@ -78,7 +97,18 @@ impl<S> Ws<S> {
             input: Input::Open,
             writer_waits: false,
             counters: Counters::default(),
+            inbox: None,
         }
+    }
+
+    /// From now on messages are told apart. To be called before anything is read or written.
+    #[must_use]
+    pub fn telling(mut self, messages: Messages) -> Self {
+        let bytes_max = messages.bytes_max.min(MESSAGE_BYTES_MAX);
+        self.decoder.tell_messages(messages.kind, bytes_max);
+        self.outbound.tell_messages(messages.kind);
+        self.inbox = Some(Box::new(Inbox::new(bytes_max)));
+        self
     }
 
     /// The stream below.
@@ -125,15 +155,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
                 self.outbound.close(code);
                 self.input = Input::Ended;
             }
-            Some(End::Violated(violation)) => {
-                if matches!(violation, Violation::TooLong { .. }) {
-                    Limit::WsFrameBytes.count();
-                }
-                self.outbound.close(violation.close_code());
-                self.input = Input::Violated(violation);
-            }
+            Some(End::Violated(violation)) => self.violated(violation),
         }
-        decoded.kept
+        let Some(inbox) = &mut self.inbox else { return decoded.kept };
+        if let Err(violation) = inbox.take(&raw[..decoded.kept], &decoded.starts) {
+            self.violated(violation);
+        }
+        0
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        if matches!(violation, Violation::TooLong { .. }) {
+            Limit::WsFrameBytes.count();
+        }
+        self.outbound.close(violation.close_code());
+        self.input = Input::Violated(violation);
     }
 
     /// Writes waiting control frames if that can be done now; an error will meet the writer or the reader.
@@ -159,6 +195,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ws<S> {
         let ws = &mut *self;
         loop {
             ws.answer(cx);
+            if let Some(inbox) = ws.inbox.as_mut().filter(|inbox| inbox.has_some()) {
+                inbox.read(buf);
+                return Poll::Ready(Ok(()));
+            }
             match ws.input {
                 Input::Open if buf.remaining() > 0 => {}
                 Input::Open | Input::Ended => return Poll::Ready(Ok(())),

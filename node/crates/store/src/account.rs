@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use weir_model::Position;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::row::Key;
 use crate::state::LetGo;
@@ -75,12 +76,18 @@ impl Account {
     }
 }
 
-/// How large the retained message of each topic is. A topic is known by 128 bits of a seeded hash: the
-/// mirror holds the topics themselves.
+/// How large the retained message of each topic is, and a hash of where it stands. A topic is known by 128 bits of a
+/// seeded hash: the mirror holds the topics themselves.
 #[derive(Debug)]
 pub(crate) struct RetainedSizes {
-    sizes: HashMap<(u64, u64), u32>,
+    sizes: HashMap<(u64, u64), Size>,
     seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    bytes: u32,
+    place: u64,
 }
 
 impl Default for RetainedSizes {
@@ -91,16 +98,32 @@ impl Default for RetainedSizes {
 
 impl RetainedSizes {
     pub fn get(&self, row: &Key) -> Option<u32> {
-        self.sizes.get(&self.hash(row)).copied()
+        self.sizes.get(&self.hash(row)).map(|size| size.bytes)
+    }
+
+    /// Whether the topic's message stands here; `None` = it has none.
+    pub fn stands_at(&self, row: &Key, position: Option<Position>) -> bool {
+        let place = self.sizes.get(&self.hash(row)).map(|size| size.place);
+        place == position.map(|position| self.place(position))
     }
 
     /// Sets or removes a topic's message; what was there.
-    pub fn set(&mut self, row: &Key, bytes: Option<u32>) -> Option<u32> {
+    pub fn set(&mut self, row: &Key, stored: Option<(u32, Position)>) -> Option<u32> {
         let hash = self.hash(row);
-        match bytes {
-            Some(bytes) => self.sizes.insert(hash, bytes),
+        let before = match stored {
+            Some((bytes, position)) => {
+                let place = self.place(position);
+                self.sizes.insert(hash, Size { bytes, place })
+            }
             None => self.sizes.remove(&hash),
-        }
+        };
+        before.map(|size| size.bytes)
+    }
+
+    fn place(&self, position: Position) -> u64 {
+        let Position { epoch, ms, seq } = position;
+        let numbers = [epoch, ms, seq].map(u64::to_le_bytes);
+        xxh3_64_with_seed(numbers.as_flattened(), self.seed)
     }
 
     fn hash(&self, row: &Key) -> (u64, u64) {

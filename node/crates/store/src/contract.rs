@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use weir_model::{Filter, Grant, Message, MessageId, Position, Principal, Qos, Topic, UnixMillis};
 
 pub mod copy;
+mod guard;
 mod level;
 mod nodes;
 mod queue;
@@ -25,6 +26,8 @@ mod stream;
 mod table;
 
 pub use crate::account::Account;
+pub(crate) use guard::guard_value;
+pub use guard::{Exchange, GUARD_BYTES_MAX, GuardRow, guard_key, guarded};
 pub use level::{LevelChoice, NotProved, UnknownChoice};
 pub use nodes::{Incarnation, LeaseEnded, NodeRef, SessionChange};
 pub use queue::{Delivery, Enqueue, Page, QueueEnds, Queued, RowState};
@@ -188,8 +191,12 @@ pub struct SubscriptionOptions {
 /// What happens inside one topic shard.
 #[derive(Debug, Clone)]
 pub enum TopicOp {
-    /// Replaces the retained message; `None` removes it (MQTT-3.3.1-6).
+    /// Replaces the retained message; `None` removes it (MQTT-3.3.1-6). Of a topic that has a guard it is refused:
+    /// [`Refusal::Guarded`].
     Retain { message: Option<Arc<Message>> },
+    /// Changes the retained message and the guard of the topic together, if both are as they were when it was decided:
+    /// [`Outcome::Exchanged`], else [`Outcome::Moved`].
+    Exchange(Box<Exchange>),
     /// Keeps the message until `due`, then it shows up in [`Store::due`]. A known id is a no-op.
     Delay { due: UnixMillis, id: Option<MessageId>, message: Arc<Message> },
     /// The delayed message was published: forget it.
@@ -225,6 +232,13 @@ pub enum Outcome {
     /// The will as an outbox entry, or `None` when there is none.
     Fired(Option<OutboxEntry>),
     Retained(Position),
+    /// Where each of the values stands, and which version the guard has now; 0 = none, or it was left as it was.
+    Exchanged {
+        positions: SmallVec<[Position; 1]>,
+        version: u64,
+    },
+    /// The retained message or the guard is another one by now: nothing was written.
+    Moved,
     /// In the partition; `first` is false when its id was there before.
     Appended {
         mark: Mark,
@@ -304,6 +318,8 @@ pub enum Refusal {
     RetainedFull,
     #[error("it is larger than may be")]
     TooLarge,
+    #[error("somebody waits at the topic, or its value has a will")]
+    Guarded,
     #[error("the store is closed or away")]
     Unavailable,
     #[error("the store failed in the middle; what it kept is not known")]

@@ -12,7 +12,7 @@ pub(crate) struct Counters {
     commit_records: Counter,
     commit_seconds: Histogram,
     syncs: Counter,
-    refused: [Counter; 10],
+    refused: [Counter; 11],
     queue: QueueCounters,
     stream: StreamCounters,
     /// Idempotency keys that went before their time.
@@ -71,6 +71,7 @@ impl Counters {
                 "unknown",
                 "store_full",
                 "too_large",
+                "guarded",
             ]
             .map(|reason| counter!("weir_store_refused_total", "reason" => reason)),
             queue: QueueCounters {
@@ -157,6 +158,7 @@ impl Counters {
             Refusal::Unknown => 7,
             Refusal::StoreFull => 8,
             Refusal::TooLarge => 9,
+            Refusal::Guarded => 10,
         };
         self.refused[place].increment(steps as u64);
     }

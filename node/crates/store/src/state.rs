@@ -26,6 +26,7 @@ mod check;
 mod claim;
 mod effects;
 mod enqueue;
+mod guard;
 mod load;
 mod nodes;
 mod open;
@@ -221,6 +222,8 @@ pub(crate) struct State {
     /// Partitions of which rows are to be written with this group commit.
     changed_partitions: Vec<PartitionKey>,
     cells: hashbrown::HashMap<(Table, Arc<str>), Cell>,
+    /// How many rows of [`Table::Guards`] there are.
+    guards: usize,
     claims: Claims,
     /// What hashes of clients' keys begin with.
     seed: u64,
@@ -251,6 +254,7 @@ impl State {
             partitions: hashbrown::HashMap::new(),
             changed_partitions: Vec::new(),
             cells: hashbrown::HashMap::new(),
+            guards: 0,
             claims: Claims::default(),
             seed: RandomState::new().hash_one(0u8),
             changed: Vec::new(),

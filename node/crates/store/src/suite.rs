@@ -18,6 +18,7 @@ use crate::{
 mod copy;
 mod effects;
 mod groups;
+mod guards;
 mod levels;
 mod limits;
 mod names;
@@ -32,6 +33,7 @@ mod wills;
 pub use copy::*;
 pub use effects::*;
 pub use groups::*;
+pub use guards::*;
 pub use levels::*;
 pub use limits::*;
 pub use queues::*;

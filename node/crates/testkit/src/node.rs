@@ -19,7 +19,7 @@ use crate::{LOOK_AGAIN, PATIENCE, eventually};
 use output::Output;
 
 /// The listeners a node can open, as `weir serve` names them.
-const LISTENERS: [&str; 7] = ["mqtt", "mqtts", "http", "https", "quic", "peer", "admin"];
+const LISTENERS: [&str; 9] = ["mqtt", "mqtts", "http", "https", "quic", "peer", "admin", "wamp", "wamps"];
 
 /// What a node is started with. Listens for `mqtt` on a free port of loopback, and for nothing else unless told.
 #[derive(Debug, Clone)]

@@ -99,8 +99,17 @@ mod tests {
     #[test]
     fn a_closed_listener_is_not_looked_at() {
         let off = crate::config::ListenAddr::Off;
-        let listen =
-            Listen { mqtt: off, mqtts: off, http: off, https: off, quic: off, peer: None, admin: off };
+        let listen = Listen {
+            mqtt: off,
+            mqtts: off,
+            http: off,
+            https: off,
+            quic: off,
+            peer: None,
+            admin: off,
+            wamp: off,
+            wamps: off,
+        };
         assert_eq!(all(&listen), []);
     }
 

@@ -203,6 +203,14 @@ impl Policy for Shared {
         self.0.receive(principal, topic)
     }
 
+    fn may_call(&self, principal: &Principal, topic: &str) -> bool {
+        self.0.may_call(principal, topic)
+    }
+
+    fn may_register(&self, principal: &Principal, asked: &str) -> bool {
+        self.0.may_register(principal, asked)
+    }
+
     fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {
         self.0.explain(principal, action)
     }

@@ -25,12 +25,14 @@ pub(super) struct Refused {
 pub enum Problem {
     #[error("{0}")]
     Syntax(String),
-    #[error("a rule says either `allow` or `deny`, a list of `connect`, `publish`, `subscribe`")]
+    #[error(
+        "a rule says either `allow` or `deny`, a list of `connect`, `publish`, `subscribe`, `call`, `register`"
+    )]
     NoVerdict,
     #[error("a rule says `allow` or `deny`, not both")]
     TwoVerdicts,
     #[error(
-        "there is no action `{action}`; allowed is `connect`, `publish` (with `retain = true` or `false` to narrow it), `subscribe`"
+        "there is no action `{action}`; allowed is `connect`, `publish` (with `retain = true` or `false` to narrow it), `subscribe`, `call`, `register`"
     )]
     Action { action: String },
     #[error(
@@ -89,6 +91,8 @@ struct Actions {
     connect: bool,
     publish: bool,
     subscribe: bool,
+    call: bool,
+    register: bool,
 }
 
 pub(super) fn parse(text: &str) -> Result<Vec<Rule>, Refused> {
@@ -122,7 +126,7 @@ fn rule(text: RuleText, at: usize) -> Result<(Audience, Effect, What), AtByte> {
             || text.qos_min.is_some()
             || text.retain.is_some()
             || text.ack_level_min.is_some();
-        if narrowed || actions.publish || actions.subscribe {
+        if narrowed || actions.publish || actions.subscribe || actions.call || actions.register {
             return Err((at, Problem::ConnectAlone));
         }
         return Ok((who, effect(denies, None, None)?, What::Connect));
@@ -135,7 +139,8 @@ fn rule(text: RuleText, at: usize) -> Result<(Audience, Effect, What), AtByte> {
     };
     let ack_level_min = ack_level(text.ack_level_min, actions.publish && !denies)?;
     let patterns = patterns(text.filters.unwrap_or_default(), at)?;
-    Ok((who, effect, What::Topics { publish, subscribe: actions.subscribe, ack_level_min, patterns }))
+    let Actions { subscribe, call, register, .. } = actions;
+    Ok((who, effect, What::Topics { publish, subscribe, call, register, ack_level_min, patterns }))
 }
 
 fn ack_level(given: Option<Spanned<String>>, allows_publish: bool) -> Result<Option<Level>, AtByte> {
@@ -174,6 +179,8 @@ fn actions(named: Vec<Spanned<String>>, at: usize) -> Result<Actions, AtByte> {
             "connect" => actions.connect = true,
             "publish" => actions.publish = true,
             "subscribe" => actions.subscribe = true,
+            "call" => actions.call = true,
+            "register" => actions.register = true,
             _ => {
                 let at = action.span().start;
                 return Err((at, Problem::Action { action: action.into_inner() }));

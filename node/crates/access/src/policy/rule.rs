@@ -44,6 +44,10 @@ pub(super) enum What {
         /// What the rule gives or takes; none if it does not speak of publishing.
         publish: PublishRights,
         subscribe: bool,
+        /// Calling what the patterns name.
+        call: bool,
+        /// Registering it.
+        register: bool,
         /// The lowest acknowledgement level that a publish may ask for; `None` = the rule lets none be lowered.
         ack_level_min: Option<Level>,
         patterns: Box<[Pattern]>,

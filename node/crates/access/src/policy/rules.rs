@@ -51,6 +51,20 @@ impl Rules {
         }
         allowed.min(ceiling)
     }
+
+    /// Whether a rule allows what `speaks` means, and none denies it.
+    fn allows(&self, principal: &Principal, asked: &str, speaks: impl Fn(&What) -> bool) -> bool {
+        let mut allowed = false;
+        for rule in self.rules.iter().filter(|rule| speaks(&rule.what)) {
+            let decides = |allowed: bool| !allowed && rule.decides(principal, asked).is_some();
+            match rule.effect {
+                Effect::Allow { .. } => allowed |= decides(allowed),
+                Effect::Deny { .. } if decides(false) => return false,
+                Effect::Deny { .. } => {}
+            }
+        }
+        allowed
+    }
 }
 
 impl Policy for Rules {
@@ -104,6 +118,14 @@ impl Policy for Rules {
 
     fn receive(&self, principal: &Principal, topic: &str) -> bool {
         self.subscribe_max(principal, topic).is_some()
+    }
+
+    fn may_call(&self, principal: &Principal, topic: &str) -> bool {
+        self.allows(principal, topic, |what| matches!(what, What::Topics { call: true, .. }))
+    }
+
+    fn may_register(&self, principal: &Principal, asked: &str) -> bool {
+        self.allows(principal, asked, |what| matches!(what, What::Topics { register: true, .. }))
     }
 
     fn explain(&self, principal: &Principal, action: Action<'_>) -> Explanation {

@@ -51,6 +51,11 @@ impl Broker {
         session.outbox.ring(Bell::Kick);
     }
 
+    /// Ends the connection that a session has here now, which is told why.
+    pub fn end_connection(&self, session: &Session, why: &str) {
+        self.send_away(session, Farewell { why: why.into(), elsewhere: None });
+    }
+
     /// What a connection that hears [`Bell::Kick`] is to say; nothing where an administrator has said nothing.
     #[must_use]
     pub fn farewell(&self, connection: u64) -> Farewell {

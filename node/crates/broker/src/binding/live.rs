@@ -1,11 +1,14 @@
 //! A live binding: messages are handled as they pass the node they enter, at most once.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use metrics::counter;
+use metrics::{Counter, counter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use weir_model::{Filter, Message};
@@ -13,17 +16,19 @@ use weir_runtime::{Away, Host};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::definition::Source;
+use super::outlet::Outlet;
 use super::work::{Outcome, Task, Work};
 use crate::clock;
 use crate::realm::Realm;
 
-/// Outputs published together.
+/// Messages of a lane that are handled before their events are with their receivers; sooner if a call has to wait.
 const PUBLISHED_AT_ONCE: usize = 64;
 
 /// Messages of a live binding on their way to its calls. Those of one topic are handled in order.
 pub struct Live {
     lanes: Box<[mpsc::Sender<Arc<Message>>]>,
     work: Arc<Work>,
+    dropped: Counter,
 }
 
 impl Live {
@@ -35,7 +40,7 @@ impl Live {
         };
         if self.lanes[at].try_send(message.clone()).is_err() {
             self.work.journal.counts.dropped.fetch_add(1, Ordering::Relaxed);
-            counter!("weir_broker_binding_dropped_total").increment(1);
+            self.dropped.increment(1);
         }
     }
 }
@@ -52,7 +57,8 @@ pub(super) async fn run(work: Arc<Work>, mut stop: watch::Receiver<bool>) {
         lanes.push(sender);
         tasks.spawn(lane(work.clone(), receiver, ids.clone()));
     }
-    let live = Arc::new(Live { lanes: lanes.into(), work: work.clone() });
+    let dropped = counter!("weir_broker_binding_dropped_total");
+    let live = Arc::new(Live { lanes: lanes.into(), work: work.clone(), dropped });
     let bound = (!work.binding.is_paused).then(|| Bound::new(&work, filters, live.clone()));
     drop(live);
     tokio::select! {
@@ -87,7 +93,7 @@ impl Drop for Bound<'_> {
 
 async fn lane(work: Arc<Work>, mut waiting: mpsc::Receiver<Arc<Message>>, ids: Arc<AtomicU64>) {
     let host: Arc<dyn Host> = Arc::new(NoKv);
-    let realm = work.broker.realm_or_new(&work.name.0);
+    let mut outlet = Outlet::new(&work.broker, work.broker.realm_or_new(&work.name.0));
     let mut messages = Vec::with_capacity(PUBLISHED_AT_ONCE);
     while waiting.recv_many(&mut messages, PUBLISHED_AT_ONCE).await > 0 {
         for message in messages.drain(..) {
@@ -99,14 +105,22 @@ async fn lane(work: Arc<Work>, mut waiting: mpsc::Receiver<Arc<Message>>, ids: A
                 published_at: clock::unix(),
                 attempt: 1,
             };
-            if let Outcome::Finished(effects) = work.call(&task, &host).await {
+            let mut call = pin!(work.call(&task, &host));
+            let outcome = match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    // It takes more than a tick, or waits: what was gathered does not wait for it.
+                    outlet.push();
+                    call.await
+                }
+            };
+            if let Outcome::Finished(effects) = outcome {
                 for output in &effects.owed {
-                    let kept = work.broker.publish(&realm, output, None).await;
-                    let result = if kept { "published" } else { "refused" };
-                    counter!("weir_broker_binding_outputs_total", "result" => result).increment(1);
+                    outlet.publish(output).await;
                 }
             }
         }
+        outlet.push();
     }
 }
 

@@ -1,34 +1,37 @@
 //! A binding to a stream: a member of a consumer group on each node, whose records are handled, each effectively once.
 //!
-//! The group gives a key to one node and one call at a time (`guarantees.md` 6, 11). What a call brings about is handed
-//! back with the end of its record, and stored in one step with it. A reducer is two such members: see [`super::reduce`].
+//! The group gives a key to one node, and its [`queue`] to one [`lane`] at a time (`guarantees.md` 6, 11). What a call
+//! brings about is handed back with the end of its record, and stored in one step with it. A reducer is two such members:
+//! see [`super::reduce`].
 
-use std::collections::VecDeque;
+mod kv;
+mod lane;
+mod queue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use weir_model::{Position, UnixMillis};
-use weir_runtime::{Away, Host};
+use weir_model::Position;
 use weir_store::Start;
 
 use super::definition::{Binding, Reduction, Source};
 use super::reduce;
-use super::work::{Outcome, Task, Work, kept_key};
+use super::work::Work;
 use crate::stream::group::definition::HANDLER_PREFIX;
 use crate::stream::group::{
-    Answers, Delivered, Effects, Ended, GroupDefinition, GroupError, Member, MemberOptions, Receipt,
+    Answers, Ended, GroupDefinition, GroupError, Member, MemberOptions, NotYours, Receipt,
 };
+pub(super) use kv::Kv;
+use lane::Lane;
+use queue::Queue;
 
 /// Between tries to join.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Records finished together.
-const FINISHED_AT_ONCE: usize = 64;
+/// How often it is looked whether a node that was cut off from its store still is.
+const CUT_OFF_LOOK: Duration = Duration::from_millis(50);
 
 /// Records that a node holds for each call at a time.
 const HELD_PER_CALL: u32 = 128;
@@ -114,26 +117,26 @@ async fn serve(work: &Arc<Work>, job: &Job, mut member: Member, stop: &mut watch
     let queue = Arc::new(Queue::default());
     let mut lanes = JoinSet::new();
     for _ in 0..work.binding.concurrency {
-        let (work, job) = (work.clone(), job.clone());
-        let lane = Lane { work, job, answers: member.answers(), queue: queue.clone() };
-        lanes.spawn(lane.run());
+        lanes.spawn(Lane::new(work.clone(), job.clone(), member.answers(), queue.clone()).run());
     }
+    let answers = member.answers();
     let ended = loop {
-        tokio::select! {
-            batch = member.next() => match batch {
-                Ok(batch) => queue.put(batch.records),
-                Err(ended) => break ended,
-            },
+        let batch = tokio::select! {
+            batch = member.next() => batch,
             // A lane has panicked: everything is taken back and begun anew.
             _ = lanes.join_next() => break Ended::Stalled,
             _ = stop.wait_for(|stop| *stop) => break Ended::Left,
+        };
+        match batch {
+            Ok(batch) => {
+                let back = queue.put(batch.number, batch.records);
+                put_back(&answers, &back).await;
+            }
+            Err(ended) => break ended,
         }
     };
-    let answers = member.answers();
-    for record in queue.close() {
-        // One that is not this node's any more is given back already.
-        let _ = answers.put_back(record.receipt);
-    }
+    // What is not this node's any more is given back already.
+    answers.put_back(&queue.close());
     if ended == Ended::Left {
         while lanes.join_next().await.is_some() {}
         member.close().await;
@@ -141,118 +144,13 @@ async fn serve(work: &Arc<Work>, job: &Job, mut member: Member, stop: &mut watch
     ended
 }
 
-/// Records that wait for a call; at most as many as the member may hold.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    bell: Notify,
-}
-
-#[derive(Default)]
-struct Waiting {
-    records: VecDeque<Delivered>,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn put(&self, records: Vec<Delivered>) {
-        let count = records.len();
-        self.waiting.lock().records.extend(records);
-        // Who was rung and finds more rings the next.
-        if count > 0 {
-            self.bell.notify_one();
-        }
-    }
-
-    /// `Some(None)` = there is none now; `None` = there will be none.
-    fn take(&self) -> Option<Option<Delivered>> {
-        let mut waiting = self.waiting.lock();
-        let record = waiting.records.pop_front();
-        let (has_more, is_over) = (!waiting.records.is_empty(), record.is_none() && waiting.is_closed);
-        drop(waiting);
-        if has_more {
-            self.bell.notify_one();
-        }
-        (!is_over).then_some(record)
-    }
-
-    fn close(&self) -> VecDeque<Delivered> {
-        let mut waiting = self.waiting.lock();
-        waiting.is_closed = true;
-        let left = std::mem::take(&mut waiting.records);
-        drop(waiting);
-        self.bell.notify_waiters();
-        left
-    }
-}
-
-/// Calls one after the other.
-struct Lane {
-    work: Arc<Work>,
-    job: Job,
-    answers: Answers,
-    queue: Arc<Queue>,
-}
-
-impl Lane {
-    async fn run(self) {
-        let mut finished = Vec::with_capacity(FINISHED_AT_ONCE);
-        loop {
-            let rung = self.queue.bell.notified();
-            tokio::pin!(rung);
-            rung.as_mut().enable();
-            match self.queue.take() {
-                Some(Some(record)) => self.handle(record, &mut finished).await,
-                Some(None) => {
-                    self.finish(&mut finished).await;
-                    rung.await;
-                }
-                None => return self.finish(&mut finished).await,
-            }
-            if finished.len() >= FINISHED_AT_ONCE {
-                self.finish(&mut finished).await;
-            }
-        }
-    }
-
-    async fn finish(&self, finished: &mut Vec<(Receipt, Effects)>) {
-        if !finished.is_empty() {
-            // What was refused is another's by now, and its effects are nobody's.
-            self.answers.finish(std::mem::take(finished)).await;
-        }
-    }
-
-    async fn handle(&self, delivered: Delivered, finished: &mut Vec<(Receipt, Effects)>) {
-        let Delivered { receipt, record, deliveries } = delivered;
-        let position = record.mark.position;
-        let text = position.to_string();
-        let kv = Kv { answers: self.answers.clone(), partition: receipt.partition };
-        let task = Task {
-            message: &record.message,
-            key: &record.key,
-            position: Some(&text),
-            id: id_of(&receipt),
-            published_at: UnixMillis(position.ms),
-            attempt: deliveries,
-        };
-        let outcome = match &self.job {
-            Job::Handle => {
-                let host: Arc<dyn Host> = Arc::new(kv);
-                self.work.call(&task, &host).await
-            }
-            Job::Map(reduction) => reduce::map(&self.work, reduction, &task, &kv).await,
-            Job::Fold(reduction) => reduce::fold(&self.work, reduction, &task, &kv).await,
-        };
-        match outcome {
-            Outcome::Finished(effects) => finished.push((receipt, effects)),
-            // An answer that is refused is about a record that is another's by now.
-            Outcome::Again { after, reason } => {
-                let _ = self.answers.fail(receipt, after, &reason);
-            }
-            Outcome::Rejected(reason) => {
-                let _ = self.answers.reject(receipt, &reason);
-            }
-        }
+/// Gives records back that were not looked at. While the node is cut off from its store nothing is done, and it is tried
+/// again; what is refused otherwise is another's by now.
+async fn put_back(answers: &Answers, receipts: &[Receipt]) {
+    while !receipts.is_empty()
+        && answers.put_back(receipts).iter().any(|refused| refused.why == NotYours::CutOff)
+    {
+        tokio::time::sleep(CUT_OFF_LOOK).await;
     }
 }
 
@@ -260,30 +158,4 @@ impl Lane {
 fn id_of(receipt: &Receipt) -> (u64, u64) {
     let Position { epoch, ms, seq } = receipt.mark.position;
     (epoch << 32 | u64::from(receipt.partition), ms << 20 | (seq & 0xf_ffff))
-}
-
-/// The state of a key, as its group keeps it.
-pub(super) struct Kv {
-    answers: Answers,
-    pub partition: u32,
-}
-
-impl Kv {
-    /// A value by its whole key; without an answer of the store the record is to be tried again.
-    pub async fn kept(&self, key: &Bytes) -> Result<Option<Bytes>, Outcome> {
-        let kept = self.answers.kept(self.partition, key).await;
-        kept.map_err(|error| Outcome::Again { after: None, reason: error.to_string().into() })
-    }
-}
-
-impl Host for Kv {
-    fn read<'a>(&'a self, key: &'a [u8], name: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, Away>> {
-        Box::pin(async move {
-            let kept = self.answers.kept(self.partition, &kept_key(key, name)).await;
-            kept.map_err(|error| {
-                tracing::debug!(%error, "the state of a handler cannot be read");
-                Away
-            })
-        })
-    }
 }

@@ -20,8 +20,8 @@ impl Form for Lengths {
         frames[0] as usize
     }
     /// What it says.
-    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
-        std::str::from_utf8(&frame[1..]).ok()
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<std::borrow::Cow<'a, str>> {
+        std::str::from_utf8(&frame[1..]).ok().map(Into::into)
     }
 }
 static LENGTHS: Lengths = Lengths;
@@ -50,8 +50,9 @@ fn push(outbox: &Outbox, payload: &[u8], ledger: &Ledger) {
         retain: false,
         expiry_seconds: None,
         properties: None,
+        conditions: None,
     };
-    LENGTHS.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[] });
+    LENGTHS.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[], publication: 0 });
     let client = Arc::from("c");
     let frames = RunFrames::Copy(&frames);
     let run = Run { form: &LENGTHS, frames, messages: 1, client: &client, topic: "t" };

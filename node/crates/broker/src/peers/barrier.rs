@@ -24,6 +24,7 @@ impl Broker {
     /// Makes this node one of a cluster. Before it takes connections.
     pub fn join(&self, links: Arc<Links>) {
         self.topics().join(links.clone());
+        self.calls().join(self, links.incarnation());
         self.peers().join(links);
     }
 

@@ -10,6 +10,7 @@ use weir_cluster::{Control, Digest, InterestChange, InterestChanges, Link};
 use weir_model::{Filter, Message, Position, Qos, Topic};
 use weir_store::Delivery;
 
+use crate::addressed::is_addressed;
 use crate::binding::Hook;
 use crate::broker::Broker;
 use crate::clock;
@@ -50,13 +51,16 @@ impl Intake<'_> {
         let named = record.only_named || record.numbered.clone().next().is_some();
         let asks = |(realm, _): &(Arc<Realm>, _)| realm.middleware.wants_of(Hook::Deliver, record.topic);
         let is_asked = self.known.as_ref().is_some_and(asks);
-        let plain = record.qos == Qos::AtMostOnce && !named && record.position.is_none() && !is_asked;
+        let publish = publish(record);
+        let is_for_some = is_addressed(publish.properties.as_deref());
+        let plain =
+            record.qos == Qos::AtMostOnce && !named && record.position.is_none() && !is_asked && !is_for_some;
         if !plain || self.run.is_full() {
             self.run.push(self.broker, &mut self.tally);
         }
         match &self.known {
             Some((realm, matched)) if plain => {
-                self.run.add(self.broker, realm, matched, None, &publish(record), None);
+                self.run.add(self.broker, realm, matched, None, &publish, None);
             }
             Some((realm, matched)) => {
                 let (realm, matched) = (realm.clone(), matched.clone());
@@ -121,7 +125,7 @@ impl Intake<'_> {
         match session {
             Some(session) if copy.number == 0 => {
                 self.tally.matched += 1;
-                Frames::default().push(self.broker, &session, delivery);
+                let _ = Frames::default().push(self.broker, &session, delivery);
             }
             None if copy.number == 0 => {
                 self.tally.matched += 1;
@@ -182,12 +186,14 @@ fn publish<'a>(record: &Incoming<'a>) -> Publish<'a> {
         retain: record.retain,
         expiry_seconds: record.expiry_ms_left.map(seconds),
         properties: properties.map(Box::new),
+        conditions: None,
     }
 }
 
 impl weir_cluster::Inbox for Inbox {
     fn linked(&self, link: &Arc<Link>) {
         self.0.peers().of_link(link);
+        self.0.calls().linked(&self.0, link);
         // What was sent while there was no link lies in their queues.
         self.0.look_in_queues();
     }
@@ -209,6 +215,7 @@ impl weir_cluster::Inbox for Inbox {
             }
             InterestChanges::Gone => {
                 self.0.peers().remove(link);
+                self.0.calls().unlinked(&self.0, link);
                 peer.is_gone(&self.0);
             }
         }
@@ -257,6 +264,10 @@ impl weir_cluster::Inbox for Inbox {
             Control::TakenOver { .. } => {}
             Control::Note { kind, body } => crate::admin::heard(&self.0, link, kind, &body),
         }
+    }
+
+    fn calls(&self, link: &Arc<Link>, messages: &[Bytes]) {
+        self.0.calls().heard(&self.0, link, messages);
     }
 
     fn caught_up(&self) -> BoxFuture<'static, ()> {

@@ -49,15 +49,20 @@ pub fn key_of(properties: Option<&Properties>) -> Option<&str> {
     user.iter().find(|(name, _)| **name == *PROPERTY).map(|(_, value)| &**value)
 }
 
+/// A key with whose it is.
+pub(super) fn whose(principal: &Principal, key: &str) -> Arc<str> {
+    match &principal.user_id {
+        Some(user) => format!("user {user}\n{key}"),
+        None => format!("client {}\n{key}", principal.client_id),
+    }
+    .into()
+}
+
 impl Claim {
     pub fn new(principal: &Principal, key: &str) -> Claim {
-        let whose = match &principal.user_id {
-            Some(user) => format!("user {user}\n{key}"),
-            None => format!("client {}\n{key}", principal.client_id),
-        };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = MessageId::claimed(*SOURCE, count);
-        Claim { key: whose.into(), id, position: Position::default() }
+        Claim { key: whose(principal, key), id, position: Position::default() }
     }
 
     /// Takes the key, or finds out whose it is.

@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use weir_model::{Message, MessageId, Principal};
 use weir_store::{Answer, Level, OutboxEntry, Refusal, SessionKey, SessionOp, Step};
 
 use super::cache::is_broker_only;
+use super::matches::Matches;
 use super::plan::Plan;
 use crate::binding::Hook;
 use crate::binding::middleware::Who;
@@ -21,16 +20,22 @@ use crate::ledger::Refused;
 use crate::limited::Limit;
 use crate::peers::Outgoing;
 use crate::realm::Realm;
+use crate::routes::Matched;
 use crate::session::owner;
 use crate::stream::group::fault;
+use crate::sync::ask::{Asking, Request};
+use crate::sync::ticket::Decided;
 
-/// Messages of one caller that are submitted and not answered.
-const UNDER_WAY_MAX: usize = 256;
+/// Messages submitted together; and their bytes, beyond which no further one goes along.
+const TOGETHER_MAX: usize = 256;
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
-/// A message that is on its way to the store; `None` = it owes it nothing.
-struct UnderWay {
+/// A message that is on its way to the store, who wants it, and how many steps it takes there.
+struct UnderWay<'a> {
+    message: &'a Arc<Message>,
+    matched: Arc<Matched>,
     plan: Box<Plan>,
-    answer: Option<BoxFuture<'static, Answer>>,
+    steps: usize,
 }
 
 impl Broker {
@@ -61,53 +66,76 @@ impl Broker {
 
     /// Publishes a message the broker owes; false when the store did not take it.
     pub async fn publish(&self, realm: &Arc<Realm>, message: &Arc<Message>, id: Option<MessageId>) -> bool {
-        let under_way = self.begin(realm, message, id).await;
-        self.finish(realm, message, under_way).await.is_ok()
+        let mut steps = Vec::new();
+        let matched = self.find(realm, &message.topic).await;
+        let under_way = self.begin(realm, (message, matched), id, &mut steps);
+        let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
+        self.finish(realm, under_way, answer).await.is_ok()
     }
 
-    /// Publishes messages the broker owes, in order: what one of them owes to the store is submitted before the next
-    /// one's. Ends when the store does not take one, with those that were submitted by then; says how many came before
-    /// it, and why it was not taken.
-    pub async fn publish_owed_all<'a>(
+    /// Publishes messages the broker owes, in order. What they owe to the store is submitted together, as much as may
+    /// be. Ends when the store does not take one, with those that were submitted by then; says how many came before it,
+    /// and why it was not taken.
+    pub async fn publish_owed_all(
         &self,
         realm: &Arc<Realm>,
-        owed: impl Iterator<Item = (MessageId, &'a Arc<Message>)>,
+        owed: &[(MessageId, Arc<Message>)],
     ) -> (usize, Option<Refusal>) {
-        let mut under_way = VecDeque::new();
+        let mut matches = Matches::default();
         let (mut published, mut refused) = (0, None);
-        let mut owed = owed.fuse();
-        loop {
-            while refused.is_none()
-                && under_way.len() < UNDER_WAY_MAX
+        let mut owed = owed.iter();
+        while refused.is_none() && owed.len() > 0 {
+            let (mut under_way, mut steps, mut bytes) = (VecDeque::new(), Vec::new(), 0);
+            while under_way.len() < TOGETHER_MAX
+                && bytes < TOGETHER_BYTES_MAX
                 && let Some((id, message)) = owed.next()
             {
-                under_way.push_back((message, self.begin(realm, message, Some(id)).await));
+                bytes += message.size_bytes();
+                let matched = matches.find(self, realm, &message.topic).await;
+                under_way.push_back(self.begin(realm, (message, matched), Some(*id), &mut steps));
             }
-            let Some((message, first)) = under_way.pop_front() else { return (published, refused) };
-            let answer = self.finish(realm, message, first).await;
-            refused = refused.or(answer.err());
-            published += usize::from(refused.is_none());
-            fault::reach_if(!under_way.is_empty(), "outputs.between");
+            let answer = if steps.is_empty() { Vec::new() } else { self.submit(steps).await };
+            let mut answer = answer.into_iter();
+            while let Some(first) = under_way.pop_front() {
+                let own = answer.by_ref().take(first.steps).collect();
+                refused = refused.or(self.finish(realm, first, own).await.err());
+                published += usize::from(refused.is_none());
+                fault::reach_if(!under_way.is_empty(), "outputs.between");
+            }
         }
+        (published, refused)
     }
 
-    async fn begin(&self, realm: &Arc<Realm>, message: &Arc<Message>, id: Option<MessageId>) -> UnderWay {
+    /// What a message owes to the store is added to `steps`.
+    fn begin<'a>(
+        &self,
+        realm: &Arc<Realm>,
+        (message, matched): (&'a Arc<Message>, Arc<Matched>),
+        id: Option<MessageId>,
+        steps: &mut Vec<Step>,
+    ) -> UnderWay<'a> {
         self.ledger().received.add(1);
-        let matched = self.find(realm, &message.topic).await;
         let mut plan = Box::new(Plan::new(self, realm, message, &matched, None, id));
-        let steps = std::mem::take(&mut plan.steps);
-        let answer = (!steps.is_empty()).then(|| self.submit_now(steps).boxed());
-        UnderWay { plan, answer }
+        let before = steps.len();
+        // What is merged with its topic's value is decided at its desk.
+        if message.retain && realm.merges() {
+            plan.steps.clear();
+        }
+        steps.append(&mut plan.steps);
+        UnderWay { message, matched, plan, steps: steps.len() - before }
     }
 
     async fn finish(
         &self,
         realm: &Arc<Realm>,
-        message: &Arc<Message>,
-        under_way: UnderWay,
+        under_way: UnderWay<'_>,
+        answer: Answer,
     ) -> Result<(), Refusal> {
-        let UnderWay { plan, answer } = under_way;
-        let answer = if let Some(answer) = answer { answer.await } else { Vec::new() };
+        let UnderWay { message, matched, plan, .. } = under_way;
+        let id = plan.id();
+        if message.retain && realm.merges() {
+            return self.publish_guarded(realm, message, id).await;
+        }
         let settled = match plan.settle(self, Some(answer)) {
             Ok(mut plan) => match plan.again(message, None) {
                 Some(again) => plan.settle(self, Some(again.submit(self).await)),
@@ -117,13 +145,18 @@ impl Broker {
         };
         let plan = match settled {
             Ok(plan) => plan,
+            // Somebody waits at the topic, or has left a will there.
+            Err(Refusal::Guarded) => return self.publish_guarded(realm, message, id).await,
             Err(refusal) => {
                 tracing::warn!(%refusal, "a message of the broker's own was not kept");
                 self.ledger().refuse(refusal.into());
                 return Err(refusal);
             }
         };
-        let matched = self.find(realm, &message.topic).await;
+        // Who has subscribed since gets it, too.
+        let is_current =
+            matched.access_version == self.access().version() && realm.routes.is_current(matched.generations);
+        let matched = if is_current { matched } else { self.find(realm, &message.topic).await };
         let mut outgoing = Outgoing::of(plan.position);
         let kept = (message, plan.position);
         let mut copies = fanout::deliver_kept(self, realm, kept, &matched, None, Some(&mut outgoing));
@@ -131,6 +164,32 @@ impl Broker {
         copies += plan.push(self, &mut outgoing);
         copies += outgoing.send(self, &realm.name, message);
         matched.live.iter().for_each(|live| live.offer(message));
+        self.ledger().accepted.add(1);
+        self.ledger().matched.add(copies);
+        self.ledger().unmatched.add(u64::from(copies == 0));
+        Ok(())
+    }
+
+    /// Publishes a message at a topic whose value is decided at its desk.
+    async fn publish_guarded(
+        &self,
+        realm: &Arc<Realm>,
+        message: &Arc<Message>,
+        id: Option<MessageId>,
+    ) -> Result<(), Refusal> {
+        let (conditions, session, level) = (None, None, None);
+        let asking = Asking { message, conditions, session, id, request: Request::Once, level };
+        let copies = match self.decide(realm, asking).decided().await {
+            Decided::Accepted { copies, .. } => copies,
+            Decided::Refused(reason) => {
+                self.ledger().refuse(reason.into());
+                return Err(Refusal::Unavailable);
+            }
+            Decided::Lost => {
+                self.ledger().refuse(Refused::Unknown);
+                return Err(Refusal::Unknown);
+            }
+        };
         self.ledger().accepted.add(1);
         self.ledger().matched.add(copies);
         self.ledger().unmatched.add(u64::from(copies == 0));

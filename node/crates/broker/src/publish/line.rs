@@ -15,7 +15,10 @@ use crate::clock;
 use crate::fanout;
 use crate::ledger::Ledger;
 use crate::peers::Outgoing;
+use crate::realm::Realm;
 use crate::routes::Matched;
+use crate::sync::Conditions;
+use crate::sync::ticket::{Decided, Progress, Ticket};
 
 /// A message whose commit, or whose turn, has not come yet.
 pub(super) struct Waiting {
@@ -44,9 +47,15 @@ pub(super) struct Owed {
     pub(super) due: Option<UnixMillis>,
     /// What its steps are answered at, if not at the store's own level.
     pub(super) level: Option<Level>,
+    pub(super) conditions: Option<Box<Conditions>>,
 }
 
 impl Owed {
+    /// Whether it depends on what its topic retains.
+    pub(super) fn is_for_desk(&self, realm: &Realm) -> bool {
+        self.due.is_none() && (self.conditions.is_some() || (self.message.retain && realm.merges()))
+    }
+
     fn has_key(&self) -> bool {
         claim::key_of(self.message.properties.as_deref()).is_some()
     }
@@ -63,6 +72,10 @@ pub(super) enum Stage {
     Keeping { message: Arc<Message>, plan: Box<Plan>, commit: Arc<Commit>, claim: Option<Claim> },
     /// Not kept: only waits for its turn.
     Turn { message: Arc<Message> },
+    /// It is before the desk of its topic, for it has conditions or others do; it may come to wait there.
+    Deciding { message: Arc<Message>, ticket: Arc<Ticket>, claim: Option<Claim> },
+    /// It was decided there.
+    Decided { message: Arc<Message>, decided: Decided, claim: Option<Claim> },
     /// A PUBREL in the store.
     Releasing { commit: Arc<Commit> },
     /// An earlier try of it was through.
@@ -74,12 +87,25 @@ pub(super) enum Stage {
 impl Stage {
     /// Whether the store does not have it yet as what it is.
     pub(super) fn is_preparing(&self) -> bool {
-        matches!(self, Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. })
+        matches!(
+            self,
+            Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } | Stage::Deciding { .. }
+        )
+    }
+
+    /// Whether it may come to wait for its condition.
+    pub(super) fn may_wait(&self) -> bool {
+        let watches = |owed: &Owed| owed.conditions.as_ref().is_some_and(|conditions| conditions.watch);
+        match self {
+            Stage::Deciding { .. } => true,
+            Stage::Noting { owed, .. } | Stage::Held { owed } => watches(owed),
+            _ => false,
+        }
     }
 
     /// Whether what is kept behind it must not reach the store before it.
     pub(super) fn holds_up(&self) -> bool {
-        matches!(self, Stage::Claiming { .. } | Stage::Held { .. })
+        matches!(self, Stage::Claiming { .. } | Stage::Held { .. } | Stage::Deciding { .. })
     }
 }
 
@@ -88,12 +114,15 @@ impl Publisher {
     pub fn completed(&mut self) -> Option<(Answering, Verdict)> {
         loop {
             while self.advance() {}
+            if let Some(done) = self.unparked() {
+                return Some(done);
+            }
             let active = self.active.as_mut()?;
             let head = active.line.front()?;
             let ready = match &head.stage {
-                Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } => false,
+                stage if stage.is_preparing() => false,
                 Stage::Keeping { commit, .. } | Stage::Releasing { commit } => commit.is_answered(),
-                Stage::Turn { .. } | Stage::Through { .. } | Stage::Refused(_) => true,
+                _ => true,
             };
             if !ready {
                 return None;
@@ -119,11 +148,21 @@ impl Publisher {
         {
             return false;
         }
+        if let Stage::Deciding { ticket, .. } = &active.line[at].stage {
+            match ticket.progress() {
+                Progress::Pending => return false,
+                Progress::Waits => {
+                    active.park(at);
+                    return true;
+                }
+                Progress::Decided(_) | Progress::Abandoned => {}
+            }
+        }
         let placeholder = Stage::Refused(Refusal::Unknown);
         let stage = std::mem::replace(&mut active.line[at].stage, placeholder);
         active.preparing -= 1;
         active.holding -= usize::from(stage.holds_up());
-        let matched = active.line[at].matched.clone();
+        let (matched, answering) = (active.line[at].matched.clone(), active.line[at].answering);
         let is_over = active.line[at].term != self.broker.store().term();
         let stage = match stage {
             // Its publisher may have gone on at another node: it must not come behind what it was sent before.
@@ -133,6 +172,9 @@ impl Publisher {
                 Stage::Refused(Refusal::Unavailable)
             }
             Stage::Noting { owed, commit } => match plan::outcome(commit.take(), 0) {
+                Ok(Outcome::Received { id, .. }) if owed.is_for_desk(&self.realm) => {
+                    self.ask_desk(&owed, answering, Some(id))
+                }
                 Ok(Outcome::Received { .. }) if owed.has_key() => self.claim(owed),
                 Ok(Outcome::Received { id, .. }) => self.keep_noted(owed, id, matched.as_ref()),
                 Ok(_) => Stage::Refused(Refusal::Unknown),
@@ -143,6 +185,11 @@ impl Publisher {
                 Ok(Claimed::Through(position)) => Stage::Through { position },
                 Err(refusal) => Stage::Refused(refusal),
             },
+            Stage::Deciding { message, ticket, claim } => {
+                let decided = ticket.abandon().unwrap_or(Decided::Lost);
+                Stage::Decided { message, decided, claim }
+            }
+            Stage::Held { owed } if owed.is_for_desk(&self.realm) => self.ask_desk(&owed, answering, None),
             Stage::Held { owed } if owed.has_key() => self.claim(owed),
             Stage::Held { owed } => self.keep_held(owed, matched.as_ref()),
             other => other,
@@ -214,7 +261,7 @@ impl Publisher {
         let (message, plan) = match waiting.stage {
             Stage::Turn { message } => (message, None),
             Stage::Keeping { message, plan, commit, claim } => {
-                let (delayed, records) = (plan.is_delayed(), plan.records());
+                let (delayed, records, id) = (plan.is_delayed(), plan.records(), plan.id());
                 match plan.settle(&self.broker, commit.take()) {
                     Ok(mut plan) => {
                         if let Some(again) = plan.again(&message, Some(self.session.client_id())) {
@@ -226,6 +273,12 @@ impl Publisher {
                         is_owed |= plan.is_owed || claim.is_some();
                         self.settle_claim(claim, &message);
                         (message, Some(plan))
+                    }
+                    // Somebody waits at the topic, or has left a will there.
+                    Err(Refusal::Guarded) => {
+                        let stage = self.ask_plainly(message, id, level, claim);
+                        self.put_back(Waiting { answering, level, bytes: 0, stage, term, matched });
+                        return None;
                     }
                     // Delivered all the same, but not retained (`guarantees.md` 5).
                     Err(refusal) if message.qos == Qos::AtMostOnce && !delayed => {
@@ -258,7 +311,10 @@ impl Publisher {
                 self.active.get_or_insert_default().reached = level.map(|_| Reached::Nothing);
                 return Some((answering, self.through(answering, position)));
             }
-            Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } => {
+            Stage::Decided { message, decided, claim } => {
+                return Some((answering, self.finish_decided((message, claim), answering, level, decided)));
+            }
+            Stage::Noting { .. } | Stage::Claiming { .. } | Stage::Held { .. } | Stage::Deciding { .. } => {
                 return Some((answering, Verdict::Lost));
             }
         };
@@ -322,7 +378,7 @@ impl Publisher {
     }
 
     /// A message with a key is where it belongs: who sends it again need only be told.
-    fn settle_claim(&mut self, claim: Option<Claim>, message: &Message) {
+    pub(super) fn settle_claim(&mut self, claim: Option<Claim>, message: &Message) {
         let Some(claim) = claim else { return };
         self.active.get_or_insert_default().position = Some(claim.position);
         self.broker.store().submit(vec![claim.settled(&self.realm.name, message)], Box::new(drop));
@@ -346,6 +402,8 @@ impl Publisher {
     fn put_back(&mut self, waiting: Waiting) {
         let active = self.active.get_or_insert_default();
         active.messages += 1;
+        active.preparing += usize::from(waiting.stage.is_preparing());
+        active.holding += usize::from(waiting.stage.holds_up());
         active.line.push_front(waiting);
     }
 
@@ -358,7 +416,7 @@ impl Publisher {
 
     /// Hands a message to the store, with everything it owes.
     pub(super) fn keep(&self, owed: &Owed, id: Option<MessageId>, matched: &Matched) -> Stage {
-        let Owed { message, due, level } = owed;
+        let Owed { message, due, level, .. } = owed;
         let mut plan = match *due {
             Some(due) => Plan::delayed(&self.realm, message, id, due),
             None => Plan::new(&self.broker, &self.realm, message, matched, Some(&self.session), id),
@@ -383,7 +441,8 @@ impl Active {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.settle();
-        let left = |active: &Active| !active.line.is_empty() || !active.run.is_empty();
+        let left =
+            |active: &Active| !active.line.is_empty() || !active.run.is_empty() || !active.parked.is_empty();
         let Some(active) = self.active.take_if(|active| left(active) && !active.salvaged) else { return };
         let mut heir = Publisher::new(
             self.broker.clone(),

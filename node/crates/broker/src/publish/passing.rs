@@ -58,7 +58,9 @@ impl Publisher {
             None => topic.to_string(),
         };
         let expiry_seconds = publish.expiry_seconds;
-        let publish = Publish { topic: &topic, payload: &payload, qos, retain, expiry_seconds, properties };
+        let conditions = publish.conditions.clone();
+        let publish =
+            Publish { topic: &topic, payload: &payload, qos, retain, expiry_seconds, properties, conditions };
         self.take(publish, answering, false)
     }
 

@@ -134,6 +134,35 @@ impl Plan {
             plan.steps.push(Step::Topic { realm: realm.name.clone(), topic: message.topic.clone(), op });
             plan.on_its_way = if matched.queued { OnItsWay::begin(broker, realm, message) } else { None };
         }
+        plan.copies_of(broker, message, matched, publisher);
+        plan
+    }
+
+    /// What `message` owes beside its retained value, which stands at `position`.
+    pub fn stored(
+        broker: &Broker,
+        realm: &Realm,
+        message: &Arc<Message>,
+        matched: &Matched,
+        publisher: Option<&Arc<Session>>,
+        (id, position): (Option<MessageId>, Option<Position>),
+    ) -> Plan {
+        let mut plan = Plan { id, position, ..Plan::default() };
+        plan.on_its_way = if matched.queued { OnItsWay::begin(broker, realm, message) } else { None };
+        plan.copies_of(broker, message, matched, publisher);
+        plan
+    }
+
+    /// The copies for queues, share groups and streams.
+    fn copies_of(
+        &mut self,
+        broker: &Broker,
+        message: &Arc<Message>,
+        matched: &Matched,
+        publisher: Option<&Arc<Session>>,
+    ) {
+        let id = self.id;
+        let plan = self;
         for target in matched.targets.iter().filter_map(|t| t.for_publisher(publisher)) {
             plan.queue(target, id, fanout::delivery(message, target, None));
         }
@@ -145,7 +174,11 @@ impl Plan {
             plan.steps.push(capture::step(stream, message, client_id, id));
             plan.records.push(Record { stream: stream.clone(), step: plan.steps.len() - 1 });
         }
-        plan
+    }
+
+    /// What the store knows repeats by.
+    pub fn id(&self) -> Option<MessageId> {
+        self.id
     }
 
     /// The stored value of a topic once more for the queues of sessions, marked as what it is: retained.
@@ -444,7 +477,9 @@ impl Plan {
                     let claim = Claim { group: group.clone(), number: copy.number, handovers };
                     fanout::push_copy(broker, session, Live { delivery, number: None, claim: Some(claim) });
                 }
-                To::Member(session, _) => frames.push(broker, session, delivery),
+                To::Member(session, _) => {
+                    let _ = frames.push(broker, session, delivery);
+                }
                 To::Queue(group) if copy.number.is_none() => {
                     let topic = &delivery.message.topic;
                     broker.ledger().lost_by(&group.key.name, topic, Loss::SharedUnclaimed, 1);
@@ -499,7 +534,7 @@ pub fn verdict(refusal: Refusal) -> Verdict {
         | Refusal::QueuesFull
         | Refusal::RetainedFull
         | Refusal::TooLarge => Verdict::Refused(Reason::Quota),
-        Refusal::Unavailable => Verdict::Refused(Reason::Busy),
+        Refusal::Unavailable | Refusal::Guarded => Verdict::Refused(Reason::Busy),
         Refusal::NotOwner => Verdict::Refused(Reason::NotAuthorized),
         Refusal::Fenced | Refusal::Unknown => Verdict::Lost,
     }

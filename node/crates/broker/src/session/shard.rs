@@ -207,6 +207,7 @@ impl State {
             realm: session.key.realm.clone(),
             client_id: session.key.name.clone(),
         });
+        self.broker.desk().look_soon();
         let (lost, copies) = session.outbox.clear(0);
         self.broker.ledger().lost_by(session.client_id(), "", Loss::ConnectionLost, lost);
         self.broker.hand_on(&closing.realm, session, copies);

@@ -101,6 +101,7 @@ impl Broker {
             Table::Streams => self.stream_changed(row),
             Table::Groups | Table::Members => self.groups_known().heard(row),
             Table::Handlers | Table::Bindings | Table::Secrets => self.handlers_changed(row),
+            Table::Guards => self.guard_changed(row),
         }
     }
 

@@ -24,5 +24,5 @@ pub use effects::Effects;
 pub use hub::paying::KeptError;
 pub(crate) use life::child;
 pub use manage::{GroupError, GroupInfo, GroupPartition};
-pub use member::{Answers, Batch, Delivered, Ended, Member, MemberOptions, Receipt, Refused};
+pub use member::{Answers, Batch, Delivered, Ended, Finished, Member, MemberOptions, Receipt, Refused};
 pub use place::NotYours;

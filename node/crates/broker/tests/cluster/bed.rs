@@ -41,8 +41,8 @@ impl Form for Plain {
         usize::from(u16::from_le_bytes([frames[0], frames[1]]))
     }
 
-    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
-        std::str::from_utf8(&frame[3..3 + usize::from(frame[2])]).ok()
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<std::borrow::Cow<'a, str>> {
+        std::str::from_utf8(&frame[3..3 + usize::from(frame[2])]).ok().map(Into::into)
     }
 }
 
@@ -51,7 +51,7 @@ static FORMS: &[&dyn Form] = &[&Plain];
 /// The first frame of some: topic, payload, and how long it is.
 pub fn frame(frames: &[u8]) -> (String, String, usize) {
     let (len, topic) = (Plain.frame_len(frames), Plain.topic(frames).unwrap());
-    (topic.to_owned(), text(&frames[3 + topic.len()..len]), len)
+    (topic.to_string(), text(&frames[3 + topic.len()..len]), len)
 }
 
 pub fn text(bytes: &[u8]) -> String {

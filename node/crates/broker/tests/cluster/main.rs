@@ -2,10 +2,12 @@
 
 mod barriers;
 mod bed;
+mod calls;
 mod client;
 mod cuts;
 mod interest;
 mod live;
+mod locks;
 mod orphans;
 mod queues;
 mod records;

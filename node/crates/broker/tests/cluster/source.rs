@@ -38,7 +38,15 @@ impl Source {
         };
         loop {
             let payload = payload.as_bytes();
-            let publish = Publish { topic, payload, qos, retain, expiry_seconds: None, properties: None };
+            let publish = Publish {
+                topic,
+                payload,
+                qos,
+                retain,
+                expiry_seconds: None,
+                properties: None,
+                conditions: None,
+            };
             match self.publisher.publish(publish, answering) {
                 Verdict::Hold => {
                     self.flush();

@@ -35,8 +35,8 @@ impl Form for Lengths {
         usize::from(frames[0])
     }
 
-    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
-        std::str::from_utf8(&frame[1..]).ok()
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<std::borrow::Cow<'a, str>> {
+        std::str::from_utf8(&frame[1..]).ok().map(Into::into)
     }
 }
 
@@ -259,5 +259,5 @@ impl Bench {
 
 /// A publish to the topic `t`.
 pub fn publish(payload: &[u8], qos: Qos, retain: bool) -> Publish<'_> {
-    Publish { topic: "t", payload, qos, retain, expiry_seconds: None, properties: None }
+    Publish { topic: "t", payload, qos, retain, expiry_seconds: None, properties: None, conditions: None }
 }

@@ -21,6 +21,10 @@ pub struct Config {
     /// Most bytes of notices (takeovers, notes to read a queue) that a peer has not confirmed; beyond,
     /// one notice stands for all.
     pub notices_bytes_max: usize,
+    /// Most bytes of messages about calls that a peer has not confirmed, and as many again for those above 32 KiB:
+    /// new calls find room in half of it, results in all of it, short messages in twice as much. Beyond, a call is
+    /// refused.
+    pub calls_bytes_max: usize,
     /// Largest run of records taken from a peer, in bytes; a link that sends more is closed.
     pub run_bytes_max: usize,
     /// Changes of interest remembered for peers that come back; one that missed more gets all anew.
@@ -43,6 +47,7 @@ impl Default for Config {
             held_bytes_max: 8 << 20,
             wait_max_ms: 5_000,
             notices_bytes_max: 1 << 20,
+            calls_bytes_max: 8 << 20,
             run_bytes_max: 272 << 20,
             interest_changes_max: 65_536,
             digest_interval_ms: 10_000,

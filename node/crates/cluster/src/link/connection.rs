@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use weir_net::peer::{Alpn, PeerConnectError, PeerConnection, PeerEndpoint, PeerRecv, PeerSend, StreamError};
 
 use super::hello::{Refusal, check};
-use super::wire::{INTEREST, STREAMS, Violation, proto, put_message, take_message};
+use super::wire::{CALLS, INTEREST, STREAMS, Violation, proto, put_message, take_message};
 use super::{Inbox, Link, receive, send};
 use crate::interest::Interest;
 use crate::links::LinkLocal;
@@ -176,7 +176,7 @@ pub(crate) async fn run(
         return ended;
     }
     link.resume(&hello, &ends.interest);
-    for stream in 0..STREAMS {
+    for stream in (0..STREAMS).filter(|stream| *stream != CALLS || link.takes_calls()) {
         tasks.spawn(send::numbered(link.clone(), connection.clone(), stream));
     }
     tasks.spawn(send::interest(link.clone(), connection.clone(), ends.interest.clone()));

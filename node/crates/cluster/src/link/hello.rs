@@ -2,7 +2,7 @@
 
 use weir_net::peer::{NodeId, code};
 
-use super::wire::{PROTOCOL, STREAMS, Violation, proto};
+use super::wire::{PROTOCOL, STREAMS_LISTED, Violation, proto};
 use crate::links::LinkLocal;
 use proto::control_frame::Frame;
 
@@ -87,8 +87,8 @@ pub(crate) fn check(
     if hello.node_id != certified.as_str() {
         return Err(Refusal::OtherName { says: hello.node_id, certificate: certified.clone() });
     }
-    let whole = hello.progress.as_ref().is_some_and(|progress| progress.heard.len() == STREAMS);
-    if !whole || hello.next.len() != STREAMS {
+    let whole = hello.progress.as_ref().is_some_and(|progress| progress.heard.len() == STREAMS_LISTED);
+    if !whole || hello.next.len() != STREAMS_LISTED {
         return Err(Violation::Message { what: "the hello lacks streams" }.into());
     }
     Ok(hello)
@@ -116,10 +116,10 @@ mod tests {
             node_id: "a".to_owned(),
             store_id: "redis".to_owned(),
             progress: Some(proto::Progress {
-                heard: vec![Default::default(); STREAMS],
+                heard: vec![Default::default(); STREAMS_LISTED],
                 ..Default::default()
             }),
-            next: vec![Default::default(); STREAMS],
+            next: vec![Default::default(); STREAMS_LISTED],
             ..Default::default()
         }
     }
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(label_of(proto::Hello { cluster_id: "other".to_owned(), ..hello() }), "other_cluster");
         assert_eq!(label_of(proto::Hello { store_id: "other".to_owned(), ..hello() }), "other_store");
         assert_eq!(label_of(proto::Hello { node_id: "c".to_owned(), ..hello() }), "other_name");
-        assert_eq!(label_of(proto::Hello { protocol_min: 2, ..hello() }), "version");
+        assert_eq!(label_of(proto::Hello { protocol_min: 3, ..hello() }), "version");
         assert_eq!(label_of(proto::Hello { protocol_min: 0, protocol_max: 0, ..hello() }), "version");
         assert_eq!(label_of(proto::Hello { next: Vec::new(), ..hello() }), "malformed");
         assert_eq!(label_of(proto::Hello { progress: None, ..hello() }), "malformed");

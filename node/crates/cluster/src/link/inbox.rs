@@ -36,6 +36,11 @@ pub trait Inbox: Send + Sync {
     /// Takes a notice. Notices keep their order among themselves, not with records.
     fn control(&self, link: &Arc<Link>, control: Control);
 
+    /// Takes messages about calls, in order.
+    fn calls(&self, link: &Arc<Link>, messages: &[Bytes]) {
+        let _ = (link, messages);
+    }
+
     /// Waits until this node's mirror of the store has what was written before the call. It is
     /// dropped and called again when that takes longer than a second.
     fn caught_up(&self) -> BoxFuture<'static, ()>;

@@ -92,6 +92,15 @@ impl Outbound {
         self.lane(topic_hash, run.len()).push_sure(run, messages, ticket, bytes_max)
     }
 
+    /// The same, where a part of the room is kept free of such runs, or is theirs alone: of `bytes_max`.
+    ///
+    /// # Errors
+    /// Too much is not confirmed yet.
+    pub fn push_sure_within(&mut self, topic_hash: u64, run: &[u8], bytes_max: usize) -> Result<(), Full> {
+        let ticket = self.next_ticket();
+        self.lane(topic_hash, run.len()).push_sure(run, 1, ticket, bytes_max)
+    }
+
     fn next_ticket(&mut self) -> u64 {
         self.pushes += 1;
         self.pushes

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::Link;
 use super::outbound::Outbound;
+use super::wire::CALLS;
 
 /// Who waits until the link is low. At most one entry per connection.
 #[derive(Default)]
@@ -45,7 +46,7 @@ impl Link {
 
     fn is_low(&self) -> bool {
         let is_up = self.is_up();
-        self.outbound.iter().all(|out| match &*out.waiting.lock() {
+        self.outbound[..CALLS].iter().all(|out| match &*out.waiting.lock() {
             Some(outbound) if is_up => outbound.is_low(),
             Some(outbound) => outbound.has_room(),
             None => true,

@@ -11,8 +11,8 @@ use weir_net::peer::PeerRecv;
 
 use super::connection::{Ended, next_message, read_some};
 use super::inbound::Arrived;
-use super::wire::{NOTICES, STREAMS, Violation, proto, take_frame};
-use super::{Inbox, InterestChanges, Link, notice};
+use super::wire::{CALLS, NOTICES, RECORD_STREAMS, STREAMS_LISTED, Violation, proto, take_frame};
+use super::{Inbox, InterestChanges, Link, calls, notice};
 use crate::interest::{Digest, Followed};
 use proto::control_frame::Frame as ControlFrame;
 
@@ -33,10 +33,14 @@ pub(super) async fn numbered(
         while let Some((header, bytes)) = take_frame(&mut read)? {
             let arrived = link.inbound[stream].lock().take(header, bytes)?;
             let Some(run) = link.arrived(stream, arrived) else { continue };
-            if stream == NOTICES {
-                notices(&link, run, &*inbox)?;
-            } else if let Some(room) = inbox.records(&link, run) {
-                room.await;
+            match stream {
+                NOTICES => notices(&link, run, &*inbox)?,
+                CALLS => inbox.calls(&link, &calls::split(run)?),
+                _ => {
+                    if let Some(room) = inbox.records(&link, run) {
+                        room.await;
+                    }
+                }
             }
         }
     }
@@ -68,7 +72,7 @@ impl Link {
                 (run, messages)
             }
         };
-        if stream != NOTICES {
+        if stream < RECORD_STREAMS {
             self.counters.received.fetch_add(messages.into(), Ordering::Relaxed);
             self.meters.received_records.increment(messages.into());
         }
@@ -141,7 +145,7 @@ pub(super) async fn control(link: Arc<Link>, mut recv: PeerRecv, mut read: Bytes
     loop {
         let frame: proto::ControlFrame = next_message(&mut recv, &mut read).await?;
         match frame.frame {
-            Some(ControlFrame::Progress(progress)) if progress.heard.len() == STREAMS => {
+            Some(ControlFrame::Progress(progress)) if progress.heard.len() == STREAMS_LISTED => {
                 link.progressed(&progress);
             }
             Some(ControlFrame::Resync(_)) => {

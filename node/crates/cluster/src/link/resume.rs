@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::outbound::{Numbers, Outbound};
-use super::wire::{PROTOCOL, STREAMS, proto};
+use super::wire::{CALLS, PROTOCOL, STREAMS, STREAMS_LISTED, WITH_CALLS, proto};
 use super::{Link, NOTICES, Passed};
 use crate::interest::Interest;
 use crate::links::LinkLocal;
@@ -48,7 +48,8 @@ impl Link {
     pub(super) fn progress(&self) -> proto::Progress {
         let owed = *self.owed.lock();
         proto::Progress {
-            heard: self.inbound.iter().map(|inbound| inbound.lock().heard().into()).collect(),
+            heard: self.inbound[..STREAMS_LISTED].iter().map(|stream| stream.lock().heard().into()).collect(),
+            heard_calls: Some(self.inbound[CALLS].lock().heard().into()),
             frames: self.counters.heard_frames.load(Ordering::Relaxed),
             interest: self.follower.lock().applied(),
             interest_barrier: owed.interest,
@@ -72,13 +73,15 @@ impl Link {
             numbering: self.numbering,
             heard_numbering: self.peer_numbering.load(Ordering::Relaxed),
             progress: Some(self.progress()),
-            next: self.outbound.iter().map(|out| next(out).into()).collect(),
+            next: self.outbound[..STREAMS_LISTED].iter().map(|out| next(out).into()).collect(),
+            next_calls: Some(next(&self.outbound[CALLS]).into()),
         }
     }
 
     /// Both hellos are said: makes ready to send what the peer lacks and to take what it sends.
     pub(super) fn resume(&self, hello: &proto::Hello, interest: &Interest) {
         let told = hello.progress.clone().unwrap_or_default();
+        self.takes_calls.store(hello.protocol_max >= WITH_CALLS, Ordering::Relaxed);
         let follows = hello.heard_numbering == self.numbering;
         let counters = &self.counters;
         if follows {
@@ -105,7 +108,7 @@ impl Link {
     /// Goes on where the peer's numbering was left, or begins a new one.
     fn follow(&self, hello: &proto::Hello) {
         let known = self.peer_numbering.swap(hello.numbering, Ordering::Relaxed) == hello.numbering;
-        for (inbound, next) in self.inbound.iter().zip(&hello.next) {
+        for (inbound, next) in self.inbound.iter().zip(hello.next.iter().chain(&hello.next_calls)) {
             let mut inbound = inbound.lock();
             inbound.restart();
             if !known {
@@ -122,7 +125,8 @@ impl Link {
     /// The peer has said how far it is.
     pub(super) fn progressed(&self, progress: &proto::Progress) {
         let counters = &self.counters;
-        for (stream, (out, heard)) in self.outbound.iter().zip(&progress.heard).enumerate() {
+        let heard = progress.heard.iter().chain(&progress.heard_calls);
+        for (stream, (out, heard)) in self.outbound.iter().zip(heard).enumerate() {
             let mut waiting = out.waiting.lock();
             let Some(outbound) = waiting.as_mut() else { continue };
             let confirmed = outbound.confirm((*heard).into());
@@ -160,8 +164,9 @@ impl Link {
         let counted = [&self.missed, &self.missed_told];
         let mut missed: u64 = counted.iter().map(|missed| missed.load(Ordering::Relaxed)).sum();
         let mut streams = self.outbound.each_ref().map(|out| out.waiting.lock());
-        missed +=
-            streams.iter_mut().filter_map(|waiting| waiting.take()).map(|out| out.unconfirmed()).sum::<u64>();
+        let ended = streams.iter_mut().enumerate().filter_map(|(stream, out)| Some((stream, out.take()?)));
+        // Both ends settle the calls of a link that is over.
+        missed += ended.filter(|(stream, _)| *stream != CALLS).map(|(_, out)| out.unconfirmed()).sum::<u64>();
         self.count_lost(self.counts().waiting());
         drop(streams);
         self.outbound.iter().for_each(|out| out.room.notify_waiters());

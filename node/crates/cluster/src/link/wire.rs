@@ -1,8 +1,8 @@
 //! How a link looks on its QUIC streams.
 //!
 //! The dialler opens one bidirectional control stream. Each side opens one stream of interest, four of
-//! records and one of notices; their first byte says which. Control and interest carry prost messages
-//! behind their length (4 bytes, little-endian). Records and notices come in frames:
+//! records, one of notices and one of calls; their first byte says which. Control and interest carry prost messages
+//! behind their length (4 bytes, little-endian). Records, notices and calls come in frames:
 //!
 //! ```text
 //! kind      1 byte, see [`Kind`]
@@ -21,14 +21,21 @@ pub(crate) mod proto {
 }
 
 /// Versions of the link protocol spoken here, the lowest and the highest.
-pub(crate) const PROTOCOL: (u32, u32) = (1, 1);
+pub(crate) const PROTOCOL: (u32, u32) = (1, 2);
+
+/// From this version on a node has a stream of calls.
+pub(crate) const WITH_CALLS: u32 = 2;
 
 /// Streams of records, chosen by the hash of the topic.
 pub(crate) const RECORD_STREAMS: usize = 4;
 /// The stream of notices: numbered as the streams of records are.
 pub(crate) const NOTICES: usize = RECORD_STREAMS;
+/// The stream of calls: numbered too, and its numbers have fields of their own.
+pub(crate) const CALLS: usize = NOTICES + 1;
+/// Streams whose numbers stand in lists.
+pub(crate) const STREAMS_LISTED: usize = CALLS;
 /// Streams with numbers.
-pub(crate) const STREAMS: usize = RECORD_STREAMS + 1;
+pub(crate) const STREAMS: usize = RECORD_STREAMS + 2;
 /// The first byte of the stream of interest; the others have their index.
 pub(crate) const INTEREST: u8 = 16;
 

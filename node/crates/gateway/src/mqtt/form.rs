@@ -1,8 +1,11 @@
 //! The two wire forms of an MQTT PUBLISH at QoS 0, shared by all who take the same.
 
+use weir_broker::addressed;
 use weir_broker::form::{Form, Marks, Publish};
 use weir_model::{Properties, Qos};
 use weir_wire::mqtt::{self, List, MessageProperties, Version, encode};
+
+use crate::wamp::properties::{OURS, PUBLICATION};
 
 /// What handlers are told that these clients speak.
 pub const PROTOCOL: &str = "mqtt";
@@ -42,9 +45,9 @@ impl Form for MqttForm {
         mqtt::frame_len(frames, mqtt::FRAME_BYTES_MAX).ok().flatten().unwrap_or(frames.len())
     }
 
-    fn topic<'a>(&self, frame: &'a [u8]) -> Option<&'a str> {
+    fn topic<'a>(&self, frame: &'a [u8]) -> Option<std::borrow::Cow<'a, str>> {
         match mqtt::decode(frame, self.0) {
-            Ok(mqtt::Packet::Publish(publish)) => Some(publish.topic),
+            Ok(mqtt::Packet::Publish(publish)) => Some(publish.topic.into()),
             _ => None,
         }
     }
@@ -67,7 +70,8 @@ pub fn encode_with(
         encode::publish(out, &mqtt::Publish { properties, ..packet }, version);
         return;
     };
-    let user: Vec<(&str, &str)> = properties.user.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let user = properties.user.iter().map(|(k, v)| (&**k, &**v));
+    let user: Vec<(&str, &str)> = user.filter(|(k, v)| is_shown(k, v)).collect();
     let properties = MessageProperties {
         payload_is_utf8: properties.payload_is_utf8,
         expiry_seconds,
@@ -79,6 +83,11 @@ pub fn encode_with(
     encode::publish(out, &mqtt::Publish { properties, ..packet }, version);
 }
 
+/// Whether a user property goes to clients: not what only the broker is told, nor what is longer than MQTT can say.
+fn is_shown(name: &str, text: &str) -> bool {
+    name != addressed::PROPERTY && name != PUBLICATION && text.len() <= usize::from(u16::MAX)
+}
+
 /// What a client said about a message, made ours.
 pub fn owned(properties: &MessageProperties<'_>) -> Option<Box<Properties>> {
     let only_expiry = MessageProperties { expiry_seconds: None, ..*properties };
@@ -87,7 +96,8 @@ pub fn owned(properties: &MessageProperties<'_>) -> Option<Box<Properties>> {
     }
     // Without room to spare: a message may be nothing but user properties.
     let mut user = Vec::with_capacity(properties.user.iter().count());
-    user.extend(properties.user.iter().map(|(k, v)| (k.into(), v.into())));
+    let said = properties.user.iter().filter(|(name, _)| !OURS.contains(name));
+    user.extend(said.map(|(k, v)| (k.into(), v.into())));
     Some(Box::new(Properties {
         payload_is_utf8: properties.payload_is_utf8,
         content_type: properties.content_type.map(Box::from),
@@ -133,13 +143,22 @@ mod tests {
                 retain: false,
                 expiry_seconds: Some(5),
                 properties: None,
+                conditions: None,
             };
             let mut frames = Vec::new();
-            form.encode(&mut frames, &publish, Marks { retain: true, subscription_ids: &[7, 300] });
+            form.encode(
+                &mut frames,
+                &publish,
+                Marks { retain: true, subscription_ids: &[7, 300], publication: 0 },
+            );
             let length = frames.len();
-            form.encode(&mut frames, &publish, Marks { retain: false, subscription_ids: &[] });
+            form.encode(
+                &mut frames,
+                &publish,
+                Marks { retain: false, subscription_ids: &[], publication: 0 },
+            );
             assert_eq!(form.frame_len(&frames), length);
-            assert_eq!(form.topic(&frames[..length]), Some("a/b"));
+            assert_eq!(form.topic(&frames[..length]).as_deref(), Some("a/b"));
             assert_eq!(form.topic(&[0xd0, 0]), None);
         }
     }

@@ -14,7 +14,7 @@ use weir_wire::mqtt::{self, Ack, List, Packet, PacketType, ReasonCode, Version, 
 
 use super::alias::Incoming;
 use super::channel::Mqtt;
-use super::{form, reason};
+use super::{conditions, form, reason};
 use crate::connection::{Channel, Flow};
 
 /// The user property of an acknowledgement that says where the message stands.
@@ -94,6 +94,11 @@ impl Mqtt {
             self.intake.repeats(packet_id);
         }
         self.note_traced(topic, publish);
+        let asked = conditions::of(publish);
+        let (conditions, broken) = match asked {
+            Ok(conditions) => (conditions, None),
+            Err(error) => (None, Some(error)),
+        };
         let inner = Publish {
             topic,
             payload: publish.payload,
@@ -101,8 +106,14 @@ impl Mqtt {
             retain: publish.retain,
             expiry_seconds: publish.properties.expiry_seconds,
             properties: form::owned(&publish.properties),
+            conditions,
         };
-        match self.publisher.publish(inner, answering) {
+        let verdict = match &broken {
+            None if is_meta_event(topic) => self.publisher.turn_away(&inner, Reason::NotAuthorized),
+            None => self.publisher.publish(inner, answering),
+            Some(_) => self.publisher.turn_away(&inner, Reason::ConditionInvalid),
+        };
+        match verdict {
             Verdict::Accepted { .. } if answering == Answering::Nothing => None,
             Verdict::Hold => {
                 if publish.qos == Qos::ExactlyOnce {
@@ -122,7 +133,8 @@ impl Mqtt {
                 }
                 let why = match verdict {
                     Verdict::Refused(reason) => {
-                        self.publisher.why().or_else(|| level_refused(publish, reason))
+                        let broken = broken.map(|error| error.to_string().into());
+                        self.publisher.why().or(broken).or_else(|| level_refused(publish, reason))
                     }
                     _ => None,
                 };
@@ -163,7 +175,7 @@ impl Mqtt {
         &mut self,
         answering: Answering,
         verdict: Verdict,
-        why: Option<&str>,
+        mut why: Option<&str>,
         out: &mut Vec<u8>,
     ) -> Option<Flow> {
         let is_repeat = match answering {
@@ -178,7 +190,10 @@ impl Mqtt {
             Verdict::Accepted { matched: true } => ReasonCode::Success,
             Verdict::Accepted { matched: false } => ReasonCode::NoMatchingSubscribers,
             Verdict::Refused(reason) => match self.refused(answering, reason, out) {
-                Ok(code) => code,
+                Ok(code) => {
+                    why = why.or_else(|| conditions::why(reason));
+                    code
+                }
                 Err(flow) => return Some(flow),
             },
             Verdict::Lost => return Some(self.end(Reason::Unavailable, "", out)),
@@ -357,6 +372,14 @@ fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Arc<str>
     let asked =
         asked.map_or_else(|| level::PROPERTY.to_owned(), |level| format!("{} {level}", level::PROPERTY));
     Some(format!("{asked}: {reason}").into())
+}
+
+/// Whether a topic is that of one of WAMP's meta events, which only the node publishes.
+#[inline]
+fn is_meta_event(topic: &str) -> bool {
+    let name = topic.strip_prefix("wamp/");
+    let kinds = ["session/", "subscription/", "registration/"];
+    name.is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)))
 }
 
 /// Whether a name can only be a filter.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use weir_broker::Limit;
+use weir_broker::addressed::Addressed;
 use weir_broker::clock;
 use weir_broker::ledger::Loss;
 use weir_broker::outbox::{Claim, Live};
@@ -105,6 +106,10 @@ impl Mqtt {
     ) {
         if delivery.message.is_expired(clock::unix()) {
             return self.give_up(number, delivery, held, again, Loss::Expired);
+        }
+        let addressed = Addressed::of(delivery.message.properties.as_deref());
+        if addressed.is_some_and(|addressed| !addressed.allows(self.session())) {
+            return self.give_up(number, delivery, held, again, Loss::Denied);
         }
         self.note_seen(delivery);
         let altered;

@@ -23,7 +23,10 @@ pub fn code(reason: Reason) -> ReasonCode {
         Reason::Quota => ReasonCode::QuotaExceeded,
         // The PUBLISH is valid, and no code of the standard says why it is not taken: "valid but the receiver is not
         // willing to accept it" (MQTT 5, 3.4.2.1); the reason string says the rest.
-        Reason::LevelUnknown | Reason::LevelImpossible => ReasonCode::ImplementationSpecificError,
+        Reason::LevelUnknown
+        | Reason::LevelImpossible
+        | Reason::ConditionNotMet
+        | Reason::ConditionInvalid => ReasonCode::ImplementationSpecificError,
         // An administrative limit was met, as for a store that is away: it may be there again the next time.
         Reason::LevelAway => ReasonCode::QuotaExceeded,
         Reason::LevelDenied => ReasonCode::NotAuthorized,

@@ -31,7 +31,30 @@ pub(super) struct Decoder {
     in_message: bool,
     /// Whether the peer is a client, whose frames must be masked.
     from_client: bool,
+    /// The kind of messages where their borders count; `None` = bytes, in binary ones.
+    messages: Option<MessageKind>,
+    /// The data frame whose header was just read, where borders count.
+    started: Option<Start>,
     control: Vec<u8>,
+}
+
+/// What messages are, where they are more than bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    Text,
+    Binary,
+}
+
+/// A data frame begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// How many of the piece's payload bytes are before it.
+    pub at: usize,
+    pub bytes: u64,
+    /// Whether a message begins with it.
+    pub is_first: bool,
+    /// Whether a message ends with it.
+    pub is_last: bool,
 }
 
 /// What the current frame carries.
@@ -52,6 +75,8 @@ pub(super) struct Decoded {
     pub ping: Option<Vec<u8>>,
     /// How many pings were in it.
     pub pings: u32,
+    /// The data frames that begin in it, where borders count.
+    pub starts: Vec<Start>,
     /// Set when nothing after this piece is to be read.
     pub end: Option<End>,
 }
@@ -76,8 +101,16 @@ impl Decoder {
             kind: Kind::Data,
             in_message: false,
             from_client,
+            messages: None,
+            started: None,
             control: Vec::new(),
         }
+    }
+
+    /// From now on messages of this kind are taken, of this length at most, and told apart.
+    pub fn tell_messages(&mut self, kind: MessageKind, bytes_max: u32) {
+        self.messages = Some(kind);
+        self.frame_bytes_max = bytes_max;
     }
 
     /// Takes all of `raw`, moving the payload bytes in it, unmasked, to its front.
@@ -89,7 +122,11 @@ impl Decoder {
                 at += self.take_payload(raw, at, &mut decoded);
             } else {
                 match self.take_header(&raw[at..]) {
-                    Ok(taken) => at += taken,
+                    Ok(taken) => {
+                        at += taken;
+                        let start = self.started.take();
+                        decoded.starts.extend(start.map(|start| Start { at: decoded.kept, ..start }));
+                    }
                     Err(violation) => decoded.end = Some(End::Violated(violation)),
                 }
             }
@@ -157,6 +194,10 @@ impl Decoder {
         if length > u64::from(self.frame_bytes_max) && kind == Kind::Data {
             return Err(Violation::TooLong { bytes: length, bytes_max: self.frame_bytes_max });
         }
+        if let (Kind::Data, OpCode::Data(data), Some(_)) = (kind, header.opcode, self.messages) {
+            let is_first = data != Data::Continue;
+            self.started = Some(Start { at: 0, bytes: length, is_first, is_last: header.is_final });
+        }
         self.kind = kind;
         self.remaining = length;
         self.mask = header.mask.map_or(0, u32::from_le_bytes);
@@ -168,9 +209,10 @@ impl Decoder {
         match data {
             Data::Continue if !self.in_message => return Err(Violation::Continuation),
             Data::Text | Data::Binary if self.in_message => return Err(Violation::Interleaved),
-            Data::Text => return Err(Violation::Text),
+            Data::Text if self.messages != Some(MessageKind::Text) => return Err(Violation::Text),
+            Data::Binary if self.messages == Some(MessageKind::Text) => return Err(Violation::Binary),
             Data::Reserved(_) => return Err(Violation::Header),
-            Data::Continue | Data::Binary => self.in_message = !is_final,
+            Data::Continue | Data::Binary | Data::Text => self.in_message = !is_final,
         }
         Ok(Kind::Data)
     }

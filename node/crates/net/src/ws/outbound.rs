@@ -8,6 +8,8 @@ use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::decode::MessageKind;
+use super::framed::Framed;
 use super::masked::Masked;
 
 /// The longest header of a frame without a mask.
@@ -36,6 +38,8 @@ pub(super) struct Outbound {
     control: Option<Box<ControlQueue>>,
     /// Set on the client side.
     masked: Option<Box<Masked>>,
+    /// Set where messages are told apart.
+    framed: Option<Box<Framed>>,
 }
 
 #[derive(Debug)]
@@ -56,7 +60,13 @@ impl Outbound {
             flush_due: false,
             control: None,
             masked: None,
+            framed: None,
         }
+    }
+
+    /// From now on each frame of four bytes and a payload becomes a message of this kind.
+    pub fn tell_messages(&mut self, kind: MessageKind) {
+        self.framed = Some(Box::new(Framed::new(kind)));
     }
 
     pub fn client() -> Self {
@@ -97,6 +107,7 @@ impl Outbound {
         self.remaining == 0
             && self.header_at == self.header_len
             && self.masked.as_ref().is_none_or(|masked| masked.is_empty())
+            && self.framed.as_ref().is_none_or(|framed| framed.is_at_boundary())
     }
 
     /// Writes waiting control frames, unless a data frame is in the middle.
@@ -144,6 +155,9 @@ impl Outbound {
         if self.masked.is_some() {
             return self.poll_write_masked(io, cx, bufs);
         }
+        if self.framed.is_some() {
+            return self.poll_write_framed(io, cx, bufs);
+        }
         loop {
             if self.at_boundary() {
                 ready!(self.poll_control(io, cx))?;
@@ -176,8 +190,33 @@ impl Outbound {
         if let Some(masked) = &mut self.masked {
             ready!(masked.poll_drain(io, cx))?;
         }
+        if let Some(framed) = &mut self.framed {
+            ready!(framed.poll_drain(io, cx))?;
+        }
         ready!(self.poll_control(io, cx))?;
         Pin::new(io).poll_flush(cx)
+    }
+
+    fn poll_write_framed<S>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        if let Some(framed) = &mut self.framed {
+            ready!(framed.poll_drain(io, cx))?;
+        }
+        ready!(self.poll_control(io, cx))?;
+        self.refuse_after_close()?;
+        let Some(framed) = &mut self.framed else { return Poll::Ready(Ok(0)) };
+        let taken = framed.add(bufs)?;
+        match framed.poll_drain(io, cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+        }
     }
 
     fn poll_write_masked<S>(

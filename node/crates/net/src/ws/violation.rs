@@ -11,6 +11,9 @@ pub enum Violation {
     /// A text message; only binary ones carry bytes (MQTT-6.0.0-1).
     #[error("a text frame, only binary frames are taken")]
     Text,
+    /// A binary message where only text ones are meant.
+    #[error("a binary frame, only text frames are taken")]
+    Binary,
     /// A frame longer than the configured limit.
     #[error("a frame of {bytes} bytes, at most {bytes_max} are taken")]
     TooLong { bytes: u64, bytes_max: u32 },
@@ -48,7 +51,7 @@ impl Violation {
     #[must_use]
     pub fn close_code(self) -> u16 {
         match self {
-            Self::Text => 1003,
+            Self::Text | Self::Binary => 1003,
             Self::CloseReason => 1007,
             Self::TooLong { .. } => 1009,
             Self::ReservedBit

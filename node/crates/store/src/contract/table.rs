@@ -21,6 +21,8 @@ pub enum Table {
     Bindings,
     /// What bindings refer to by name and nobody reads back. Never in a log.
     Secrets,
+    /// What guards topics, by realm and topic; each row lies in its topic's family. See [`super::guarded`].
+    Guards,
 }
 
 /// What happens to one row. Answered [`super::Outcome::Put`], or [`super::Outcome::Differs`] when it is not as expected.

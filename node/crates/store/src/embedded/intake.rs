@@ -180,6 +180,7 @@ fn weight(step: &Step) -> usize {
             op: TopicOp::Retain { message: Some(kept) } | TopicOp::Delay { message: kept, .. },
             ..
         } => message(kept),
+        Step::Topic { op: TopicOp::Exchange(exchange), .. } => exchange.size_bytes() + STEP_BYTES,
         Step::Table { op: TableOp::Put { value, .. }, .. } => value.len() + STEP_BYTES,
         Step::Topic { .. } | Step::Table { .. } => STEP_BYTES,
         Step::Partition { ops, .. } => ops.iter().map(partition_weight).sum(),

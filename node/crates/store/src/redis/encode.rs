@@ -12,6 +12,7 @@ use crate::PartitionKey;
 use crate::canary;
 use crate::{Delivery, Detach, Enqueue, Fence, Open, Owner, SessionKey, SessionOp, Step, TopicOp, Will};
 
+mod guard;
 mod stream;
 
 pub(super) use stream::more_fields;
@@ -186,6 +187,7 @@ impl Steps {
                     }
                 }
             }
+            TopicOp::Exchange(exchange) => self.exchange(realm, topic, exchange),
             TopicOp::Delay { due, id, message } => {
                 values.text("delay");
                 values.number(5);

@@ -61,6 +61,14 @@ impl Layout {
         Shard::Topic(self.number(topic))
     }
 
+    /// Rows of tables are spread by their names; guards lie with their topics, whose ids are their keys.
+    pub fn of_row(&self, table: Table, key: &str) -> Shard {
+        match table {
+            Table::Guards => self.of_topic(key),
+            _ => self.of_topic(&row_id(table, key)),
+        }
+    }
+
     pub fn of_partition(&self, partition: &str) -> Shard {
         Shard::Partition(self.number(partition))
     }
@@ -180,6 +188,7 @@ pub(super) fn row_id(table: Table, key: &str) -> String {
         Table::Handlers => "handlers",
         Table::Bindings => "bindings",
         Table::Secrets => "secrets",
+        Table::Guards => "guards",
     };
     format!("{table}:{key}")
 }
@@ -206,6 +215,7 @@ pub(super) fn row_of(id: &str) -> Option<(Table, Arc<str>)> {
         "handlers" => Table::Handlers,
         "bindings" => Table::Bindings,
         "secrets" => Table::Secrets,
+        "guards" => Table::Guards,
         _ => return None,
     };
     Some((table, key.into()))
@@ -232,6 +242,16 @@ mod tests {
         }
         assert_eq!(topic_of(&topic_id("a:b", "x:y/z")), Some(("a:b".into(), Topic::new("x:y/z").unwrap())));
         assert_eq!(session_of("x:default:a"), None);
+    }
+
+    #[test]
+    fn a_guard_lies_where_its_topic_does() {
+        let layout = Layout { prefix: "weir".into(), shards: 16 };
+        for (realm, topic) in [("default", "a/b"), ("a:b%", "x:y/z")] {
+            let id = topic_id(realm, topic);
+            assert_eq!(crate::guard_key(realm, topic), id);
+            assert_eq!(layout.of_row(Table::Guards, &id), layout.of_topic(&id));
+        }
     }
 
     #[test]

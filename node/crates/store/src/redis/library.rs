@@ -17,6 +17,7 @@ const SOURCE: &str = concat!(
     include_str!("lua/check.lua"),
     include_str!("lua/topic.lua"),
     include_str!("lua/table.lua"),
+    include_str!("lua/guard.lua"),
     include_str!("lua/partition.lua"),
     include_str!("lua/effects.lua"),
     include_str!("lua/stream.lua"),

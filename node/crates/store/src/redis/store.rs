@@ -18,7 +18,7 @@ use super::ConnectError;
 use super::account::{Accounts, ShardRow};
 use super::due::due;
 use super::lane::{Budget, Lane};
-use super::layout::{Layout, SHARDS_MAX, partition_id, row_id, session_id, topic_id};
+use super::layout::{Layout, SHARDS_MAX, partition_id, session_id, topic_id};
 use super::lease::{Ended, EnrolError, Lease, Term, boot_clock, enrol};
 use super::library::{self, Function};
 use super::mirror::Feed;
@@ -211,7 +211,7 @@ impl RedisStore {
             }
             Step::Topic { realm, topic, .. } => layout.of_topic(&topic_id(realm, topic)),
             Step::Partition { key, .. } => layout.of_partition(&partition_id(key)),
-            Step::Table { table, key, .. } => layout.of_topic(&row_id(*table, key)),
+            Step::Table { table, key, .. } => layout.of_row(*table, key),
         }
     }
 

@@ -51,11 +51,13 @@ impl State {
             Some(value) => {
                 let row = CellRow { table, key: place.1.clone(), version, value: value.clone() };
                 out.put(id_key(Kind::Cell, entry), Row::Cell(Box::new(row)));
-                self.cells.insert(place.clone(), Cell { entry, version });
+                let before = self.cells.insert(place.clone(), Cell { entry, version });
+                self.guards += usize::from(table == Table::Guards && before.is_none());
             }
             None => {
                 out.delete(id_key(Kind::Cell, entry));
                 self.cells.remove(&place);
+                self.guards -= usize::from(table == Table::Guards);
             }
         }
         out.tables.push(TableRow { table, key: place.1, version, value });

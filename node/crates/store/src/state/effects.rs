@@ -1,6 +1,6 @@
 //! What a group keeps and owes in a partition: values by key, and an outbox in the order of its entries.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::{KEPT_KEY_BYTES_MAX, KEPT_VALUE_BYTES_MAX, Outcome, PartitionKey, Ref
 pub(crate) struct Outbox {
     /// The newest entry ever given.
     pub tail: u64,
-    entries: BTreeMap<u64, MessageId>,
+    /// In order.
+    entries: VecDeque<(u64, MessageId)>,
     /// The same, to know what is owed already.
     ids: HashMap<MessageId, u64>,
     /// Its row of the tail is to be written with this group commit.
@@ -33,25 +34,36 @@ impl Outbox {
     /// Puts in what was found in the tables.
     pub fn restore(&mut self, entry: u64, id: MessageId) {
         self.tail = self.tail.max(entry);
-        self.entries.insert(entry, id);
+        let place = self.entries.partition_point(|(known, _)| *known < entry);
+        match self.entries.get_mut(place).filter(|(known, _)| *known == entry) {
+            Some(known) => known.1 = id,
+            None => self.entries.insert(place, (entry, id)),
+        }
         self.ids.insert(id, entry);
+    }
+
+    /// A new entry.
+    fn push(&mut self, id: MessageId) -> u64 {
+        self.tail += 1;
+        self.entries.push_back((self.tail, id));
+        self.ids.insert(id, self.tail);
+        self.tail
     }
 
     /// Entries above one, in order.
     pub fn above(&self, after: u64) -> impl Iterator<Item = (u64, MessageId)> {
-        let from = after.checked_add(1);
-        let above = from.into_iter().flat_map(|from| self.entries.range(from..));
-        above.map(|(entry, id)| (*entry, *id))
+        let from = self.entries.partition_point(|(entry, _)| *entry <= after);
+        self.entries.range(from..).copied()
     }
 
     /// Takes out those up to one, and says which they were.
-    fn take_through(&mut self, through: u64) -> BTreeMap<u64, MessageId> {
-        let left = through.checked_add(1).map_or_else(BTreeMap::new, |first| self.entries.split_off(&first));
-        let taken = std::mem::replace(&mut self.entries, left);
-        for id in taken.values() {
-            self.ids.remove(id);
-        }
-        taken
+    fn take_through(&mut self, through: u64) -> impl Iterator<Item = u64> {
+        let Outbox { entries, ids, .. } = self;
+        let count = entries.partition_point(|(entry, _)| *entry <= through);
+        entries.drain(..count).map(|(entry, id)| {
+            ids.remove(&id);
+            entry
+        })
     }
 }
 
@@ -115,8 +127,7 @@ impl State {
         if let Some(entry) = place.outbox.ids.get(&id) {
             return Outcome::Owed { entry: *entry };
         }
-        let entry = place.outbox.tail + 1;
-        place.outbox.restore(entry, id);
+        let entry = place.outbox.push(id);
         place.outbox.is_changed = true;
         out.fresh(owed_key(partition, place.place, entry), Row::Owed(Box::new(OwedRow { id, message })));
         self.note_place(key, group);
@@ -131,8 +142,9 @@ impl State {
         out: &mut Effects,
     ) -> Outcome {
         let Some((id, place)) = self.held_group(key, group) else { return Outcome::Gone };
-        for entry in place.outbox.take_through(through).into_keys() {
-            out.delete(owed_key(id, place.place, entry));
+        let Group { place, outbox, .. } = place;
+        for entry in outbox.take_through(through) {
+            out.delete(owed_key(id, *place, entry));
         }
         Outcome::Done
     }

@@ -118,7 +118,7 @@ impl Loader {
             }
             Row::Retained { position, message } => {
                 retained_of(key)?;
-                self.state.note_retained(key, Some(message));
+                self.state.note_retained(key, Some((message, *position)));
                 self.state.position.ms = self.state.position.ms.max(position.ms);
             }
             Row::Partition(_)
@@ -132,6 +132,7 @@ impl Loader {
             Row::Cell(row) => {
                 let cell = Cell { entry: numbers_of(key)?.0, version: row.version };
                 self.state.cells.insert((row.table, row.key.clone()), cell);
+                self.state.guards += usize::from(row.table == crate::Table::Guards);
             }
             Row::Claim(row) => self.state.restore_claim(numbers_of(key)?.0, row),
         }

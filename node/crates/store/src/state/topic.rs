@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_model::{Message, MessageId, Topic, UnixMillis};
+use weir_model::{Message, MessageId, Position, Topic, UnixMillis};
 
 use super::{Batch, Effects, RetainedChange, Scoped, State};
 use crate::row::{Key, Kind, Row, Seen, id_key, number_key, retained_key};
@@ -23,6 +23,7 @@ impl State {
         }
         match op {
             TopicOp::Retain { message } => self.retain(realm, topic, message, batch.now, out),
+            TopicOp::Exchange(exchange) => self.exchange(realm, topic, *exchange, batch, out),
             TopicOp::Delay { due, id, message } => self.delay(realm, due, id, message, out),
             TopicOp::Delayed { entry } => {
                 if let Some((due, bytes)) = self.timers.stop_delayed(entry) {
@@ -51,23 +52,38 @@ impl State {
         now: UnixMillis,
         out: &mut Effects,
     ) -> Result<Outcome, Refusal> {
+        if self.guard_of(&realm, &topic).is_some() {
+            return Err(Refusal::Guarded);
+        }
         let key = retained_key(&realm, &topic);
         if message.as_ref().is_some_and(|message| !self.may_retain(&key, message)) {
             return Err(Refusal::RetainedFull);
         }
-        self.note_retained(&key, message.as_ref());
+        Ok(Outcome::Retained(self.set_retained(key, (realm, topic), message, now, out)))
+    }
+
+    /// Replaces a topic's retained message, which may be.
+    pub(super) fn set_retained(
+        &mut self,
+        key: Key,
+        (realm, topic): (Arc<str>, Topic),
+        message: Option<Arc<Message>>,
+        now: UnixMillis,
+        out: &mut Effects,
+    ) -> Position {
         self.position = self.position.next(now.0);
         let position = self.position;
+        self.note_retained(&key, message.as_ref().map(|message| (message, position)));
         match &message {
             Some(message) => out.put(key, Row::Retained { position, message: message.clone() }),
             None => out.delete(key),
         }
         out.retained.push(RetainedChange { realm, topic, position, message });
-        Ok(Outcome::Retained(position))
+        position
     }
 
     /// A topic that has a retained message may always replace it by one that is not larger.
-    fn may_retain(&self, key: &Key, message: &Message) -> bool {
+    pub(super) fn may_retain(&self, key: &Key, message: &Message) -> bool {
         let (account, rules) = (&self.account, &self.rules);
         let (old, new) = (self.retained.get(key), message.size_bytes() as u64);
         let replaced = old.map_or(0, u64::from);
@@ -77,10 +93,11 @@ impl State {
     }
 
     /// Counts what a topic retains from now on.
-    pub(super) fn note_retained(&mut self, key: &Key, message: Option<&Arc<Message>>) {
+    pub(super) fn note_retained(&mut self, key: &Key, stored: Option<(&Arc<Message>, Position)>) {
         let account = &mut self.account;
-        let bytes = message.map(|message| size_of(message));
-        if let Some(old) = self.retained.set(key, bytes) {
+        let bytes = stored.map(|(message, _)| size_of(message));
+        let stored = stored.map(|(message, position)| (size_of(message), position));
+        if let Some(old) = self.retained.set(key, stored) {
             account.retained_messages -= 1;
             account.retained_bytes -= u64::from(old);
         }

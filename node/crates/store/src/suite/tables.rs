@@ -57,8 +57,15 @@ pub fn of_two_creators_at_once_one_is_first(make: Make) {
     assert_eq!(rows_now(&*store), [("k".to_owned(), *version, Some(Bytes::from("a")))]);
 }
 
-const TABLES: [Table; 6] =
-    [Table::Streams, Table::Groups, Table::Members, Table::Handlers, Table::Bindings, Table::Secrets];
+const TABLES: [Table; 7] = [
+    Table::Streams,
+    Table::Groups,
+    Table::Members,
+    Table::Handlers,
+    Table::Bindings,
+    Table::Secrets,
+    Table::Guards,
+];
 
 pub fn rows_of_tables_are_told_apart_by_table_and_key(make: Make) {
     let store = make();

@@ -36,6 +36,11 @@ pub struct Messages<'a> {
 }
 
 impl<'a> Messages<'a> {
+    /// Bytes of the frame that were gone through.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     fn cut(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.serialization {
             Serialization { batching: Batching::One, .. } => Ok(self.take(self.rest.len(), 0)),

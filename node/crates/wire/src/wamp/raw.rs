@@ -46,8 +46,8 @@ impl<'a> Raw<'a> {
         Ok(Raw { format, bytes: value })
     }
 
-    /// Bytes that a [`Walk`] has gone through.
-    pub(super) fn checked(format: Format, bytes: &'a [u8]) -> Raw<'a> {
+    /// Bytes of a value that was checked before. Of others nothing is to be expected but that nothing panics.
+    pub fn checked(format: Format, bytes: &'a [u8]) -> Raw<'a> {
         Raw { format, bytes }
     }
 

@@ -50,6 +50,20 @@ fn the_lowest_level_is_that_of_the_rules_that_allow_this_very_publish() {
 }
 
 #[test]
+fn calling_and_registering_are_rights_of_their_own() {
+    let policy = policy(
+        "[[rule]]\nallow=['call']\nfilters=['app/#']\n[[rule]]\nroles=['worker']\nallow=['register']\nfilters=['app/#']\n\
+         [[rule]]\ndeny=['call', 'register']\nfilters=['app/private/#']\n[[rule]]\nallow=['publish']\nfilters=['#']",
+    );
+    let (ann, worker) = (who(Some("ann"), &[]), who(Some("w"), &["worker"]));
+    assert!(policy.may_call(&ann, "app/x") && !policy.may_call(&ann, "app/private/x"));
+    assert!(!policy.may_call(&ann, "other") && !policy.may_register(&ann, "app/x"));
+    assert!(policy.may_register(&worker, "app/x"));
+    assert!(!policy.may_register(&worker, "app/#"), "a pattern that touches what is denied");
+    assert!(policy.may_register(&worker, "app/x/#"));
+}
+
+#[test]
 fn a_denial_wins_wherever_it_stands() {
     for text in [
         "[[rule]]\nallow=['publish','subscribe']\nfilters=['#']\n[[rule]]\ndeny=['publish','subscribe']\nfilters=['secret/#']",

@@ -259,7 +259,7 @@ async fn deliver(sender: &Sender, batch: Batch) -> bool {
 }
 
 fn told(delivered: Delivered) -> ConsumeRecord {
-    let Delivered { receipt: name, record, deliveries } = delivered;
+    let Delivered { receipt: name, record, deliveries, .. } = delivered;
     let record = records::told(name.partition, record);
     ConsumeRecord { receipt: receipt::told(name), deliveries, record: Some(record) }
 }

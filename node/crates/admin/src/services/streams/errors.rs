@@ -68,7 +68,7 @@ impl From<Refusal> for Refused {
             | Refusal::RetainedFull
             | Refusal::TooLarge => Self::new(Code::ResourceExhausted, "full", message),
             Refusal::NotOwner | Refusal::Fenced => Self::new(Code::Aborted, "fenced", message),
-            Refusal::Unavailable => Self::new(Code::Unavailable, "store", message),
+            Refusal::Unavailable | Refusal::Guarded => Self::new(Code::Unavailable, "store", message),
             Refusal::Unknown => {
                 Self::new(Code::Unknown, "outcome_unknown", message).hint("look whether it was done")
             }

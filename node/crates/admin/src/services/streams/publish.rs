@@ -200,6 +200,7 @@ fn message(asked: &StreamsPublishRequest) -> Result<Publish<'_>, Refused> {
         retain: asked.retain,
         expiry_seconds: asked.expiry_seconds,
         properties: (properties != Properties::default()).then(|| Box::new(properties)),
+        conditions: None,
     })
 }
 

@@ -17,7 +17,7 @@ type Mapped = Vec<(Box<str>, Vec<u8>)>;
 
 /// Maps a record of the source.
 pub(in super::super) async fn map(work: &Work, reduction: &Reduction, task: &Task<'_>, kv: &Kv) -> Outcome {
-    let mut question = Map { reduction, task, partition: kv.partition, place: None, before: Mapped::new() };
+    let mut question = Map { reduction, task, partition: kv.partition(), place: None, before: Mapped::new() };
     if reduction.is_changelog && !task.key.is_empty() {
         let place = match Place::Mapped.key(None, task.key) {
             Ok(place) => place,

@@ -118,7 +118,7 @@ impl GroupDefinition {
             ack_pending_max: self.ack_pending_max,
             backoff_ms: self.backoff_ms.clone().into(),
             has_dead_letters: self.dead_letter.is_some(),
-            one_at_a_time: self.is_handler,
+            keyless_in_order: self.is_handler,
         }
     }
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_model::{Message, MessageId};
+use weir_model::{Message, MessageId, Position};
 use weir_store::Mark;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::catalog::GroupKey;
-use super::member::Receipt;
 
 /// Effects of one record. A member that finishes it hands them over: see [`super::Answers::finish`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,11 +36,27 @@ pub enum Kept {
 /// The `slot` of ids of what groups owe.
 const OWED_SLOT: u32 = u32::MAX - 3;
 
-/// The id of the `nth` message that a record leads to; a pure function of names, so that every node and every try gives
-/// the same.
-pub(super) fn owed_id(group: &GroupKey, generation: u64, at: &Receipt, nth: usize) -> MessageId {
-    let Mark { position, number } = at.mark;
-    let of = format!("{}/{generation}/{}/{position}/{number}/{nth}", group.row_key(), at.partition);
-    let source = xxh3_64_with_seed(of.as_bytes(), 1);
-    MessageId { source, slot: OWED_SLOT, count: xxh3_64(of.as_bytes()) }
+/// The ids of what a group owes in a partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwedIds {
+    seeds: [u64; 2],
+}
+
+impl OwedIds {
+    pub fn new(group: &GroupKey, generation: u64, partition: u32) -> OwedIds {
+        let of = format!("{}/{generation}/{partition}", group.row_key());
+        OwedIds { seeds: [xxh3_64(of.as_bytes()), xxh3_64_with_seed(of.as_bytes(), 1)] }
+    }
+
+    /// The id of the `nth` message that a record leads to; a pure function of names, so that every node and every try
+    /// gives the same.
+    pub fn of(&self, record: Mark, nth: usize) -> MessageId {
+        let Mark { position: Position { epoch, ms, seq }, number } = record;
+        let mut of = [0; 40];
+        for (bytes, part) in of.chunks_exact_mut(8).zip([epoch, ms, seq, number, nth as u64]) {
+            bytes.copy_from_slice(&part.to_le_bytes());
+        }
+        let [count, source] = self.seeds.map(|seed| xxh3_64_with_seed(&of, seed));
+        MessageId { source, slot: OWED_SLOT, count }
+    }
 }

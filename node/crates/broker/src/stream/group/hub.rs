@@ -63,6 +63,8 @@ struct State {
     next_seat: u32,
     /// The partition that is asked first next time.
     turn: u32,
+    /// Batches handed out so far.
+    batches: u64,
     over: Option<Ended>,
     /// Nobody joins here any more.
     is_gone: bool,
@@ -101,6 +103,7 @@ impl Hub {
             seats: BTreeMap::new(),
             next_seat: 0,
             turn: 0,
+            batches: 0,
             over: None,
             is_gone: false,
             past: BTreeMap::new(),

@@ -17,6 +17,9 @@ use crate::broker::Broker;
 /// Most records in one batch.
 pub const BATCH_RECORDS_MAX: u32 = 1000;
 
+/// How often it is looked whether a node that was cut off from its store still is.
+const CUT_OFF_LOOK: Duration = Duration::from_millis(50);
+
 /// How a member wants to be given records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberOptions {
@@ -48,14 +51,27 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivered {
     pub receipt: Receipt,
+    /// Under which the node had the partition.
+    pub fence: u64,
     pub record: Record,
     /// How often it was delivered, this time included.
     pub deliveries: u32,
 }
 
+/// A record that was handled, and what its end brings about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    pub receipt: Receipt,
+    /// As [`Delivered::fence`].
+    pub fence: u64,
+    pub effects: Effects,
+}
+
 /// What a member is told; one of the two is not empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
+    /// Goes up with every batch of the group on this node.
+    pub number: u64,
     /// In order of each partition; of several partitions one after the other.
     pub records: Vec<Delivered>,
     /// Receipts that are the member's no more, though it has not answered: their time was over, or its node has their
@@ -198,15 +214,22 @@ impl Answers {
     }
 
     /// Finishes records, which brings about their effects: what becomes of a record and its effects is stored in one
-    /// step, and what is owed is published after that. Waits while too much of it is not stored or not published.
-    /// Only of a group of a handler's binding.
-    pub async fn finish(&self, finished: Vec<(Receipt, Effects)>) -> Vec<Refused> {
-        let brings = finished.iter().filter(|(_, effects)| !effects.is_empty());
-        let partitions: BTreeSet<u32> = brings.map(|(receipt, _)| receipt.partition).collect();
+    /// step, and what is owed is published after that. Waits while too much of it is not stored or not published, and
+    /// while the node is cut off from its store. What follows a refused record of its partition may rest on it: it is
+    /// put back and counts as refused. Only of a group of a handler's binding.
+    pub async fn finish(&self, mut finished: Vec<Finished>) -> Vec<Refused> {
+        let brings = finished.iter().filter(|finished| !finished.effects.is_empty());
+        let partitions: BTreeSet<u32> = brings.map(|finished| finished.receipt.partition).collect();
         for partition in partitions {
             self.hub.settles(partition).await;
         }
-        self.hub.finish(&self.broker, self.member, finished)
+        loop {
+            match self.hub.finish(&self.broker, self.member, finished) {
+                Ok(refused) => return refused,
+                Err(back) => finished = back,
+            }
+            tokio::time::sleep(CUT_OFF_LOOK).await;
+        }
     }
 
     /// Gives a record up for good: a dead letter, however often it was delivered.
@@ -221,9 +244,14 @@ impl Answers {
         self.nack(receipt, delay)
     }
 
-    /// Gives a record back that was not looked at: it counts as never delivered.
-    pub fn put_back(&self, receipt: Receipt) -> Result<(), Refused> {
-        self.one(receipt, Verb::PutBack)
+    /// Gives records back that were not looked at: they count as never delivered.
+    pub fn put_back(&self, receipts: &[Receipt]) -> Vec<Refused> {
+        self.hub.answer(&self.broker, self.member, receipts, Verb::PutBack)
+    }
+
+    /// The number of the newest batch that was handed out: what is delivered from now on has a higher one.
+    pub fn newest_batch(&self) -> u64 {
+        self.hub.newest_batch()
     }
 
     /// What the group keeps under a key in a partition, the effects of finished records included.

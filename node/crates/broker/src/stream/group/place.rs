@@ -35,8 +35,8 @@ pub struct Rules {
     pub backoff_ms: Arc<[u64]>,
     /// Whether what was delivered too often is kept elsewhere; if not, it is finished.
     pub has_dead_letters: bool,
-    /// Of each key one record at a time is delivered.
-    pub one_at_a_time: bool,
+    /// What has no key has one in common: the records of a partition without a key are delivered in order, too.
+    pub keyless_in_order: bool,
 }
 
 /// Why an answer has no effect.
@@ -164,11 +164,10 @@ impl Place {
     /// The place as it was stored.
     pub fn new(progress: Progress, rules: Rules) -> Place {
         let low = progress.low;
-        let keys = Keys::new(rules.one_at_a_time);
         Place {
             rules,
             window: Window::new(low),
-            keys,
+            keys: Keys::default(),
             restored: Restored::new(progress),
             cursor: 0,
             read: low,

@@ -58,6 +58,7 @@ fn refusal(code: i64) -> Result<Refusal, DecodeError> {
         -5 => Refusal::QueuesFull,
         -6 => Refusal::RetainedFull,
         -7 => Refusal::TooLarge,
+        -8 => Refusal::Guarded,
         _ => return Err(DecodeError::Kind { expected: "a refusal" }),
     })
 }
@@ -95,10 +96,19 @@ fn topic_outcome(op: &TopicOp, value: &ValueRef) -> Result<Outcome, DecodeError>
             let change = list.text()?;
             Ok(Outcome::Retained(position(list.number()?, change)?))
         }
+        (TopicOp::Exchange(_), ValueRef::Integer(_)) => Ok(Outcome::Moved),
+        (TopicOp::Exchange(_), value) => exchanged(Values::of(value)?),
         (TopicOp::Claim { .. }, value) => claimed(value),
         (_, ValueRef::Integer(_)) => Ok(Outcome::Done),
         (_, other) => word(bytes_of(other)?),
     }
+}
+
+/// `{ version, epoch, change... }`.
+fn exchanged(mut list: Values) -> Result<Outcome, DecodeError> {
+    let (version, epoch) = (list.number()?, list.number()?);
+    let positions = list.rest().map(|change| position(epoch, text_of(bytes_of(change)?)?));
+    Ok(Outcome::Exchanged { positions: positions.collect::<Result<_, _>>()?, version })
 }
 
 fn fired(value: &ValueRef) -> Result<Option<OutboxEntry>, DecodeError> {

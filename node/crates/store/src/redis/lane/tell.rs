@@ -3,8 +3,9 @@
 use hashbrown::HashMap;
 
 use super::Runner;
+use crate::contract::guard_value;
 use crate::redis::submit::StepAnswer;
-use crate::{Mark, Outcome, PartitionKey, PartitionOp, Step, TableOp, TableRow, TopicOp};
+use crate::{Mark, Outcome, PartitionKey, PartitionOp, Step, Table, TableOp, TableRow, TopicOp, guard_key};
 
 impl Runner {
     pub(super) fn tell_mirror<'s>(&self, answered: impl Iterator<Item = (&'s Step, &'s StepAnswer)>) {
@@ -18,6 +19,19 @@ impl Runner {
                     [Outcome::Retained(position)],
                 ) => {
                     rows.retained(realm, topic, *position, message.as_ref());
+                }
+                (
+                    Step::Topic { realm, topic, op: TopicOp::Exchange(exchange) },
+                    [Outcome::Exchanged { positions, version }],
+                ) => {
+                    if let (Some(position), Some(message)) = (positions.last(), exchange.values.last()) {
+                        rows.retained(realm, topic, *position, message.as_ref());
+                    }
+                    if let (1.., Some(guard)) = (*version, &exchange.then) {
+                        let value = guard.as_ref().map(|guard| guard_value(positions, guard));
+                        let key = guard_key(realm, topic).into();
+                        rows.table(TableRow { table: Table::Guards, key, version: *version, value });
+                    }
                 }
                 (Step::Table { table, key, op }, [Outcome::Put { version: version @ 1.. }]) => {
                     let value = match op {

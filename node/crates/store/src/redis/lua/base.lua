@@ -5,7 +5,10 @@
 local call, format, pack  -- bound by `enter`: while a library is loaded its functions have no globals yet
 
 local FENCED, NOT_OWNER, STORE_FULL, QUEUE_REFUSES, QUEUES_FULL, RETAINED_FULL, TOO_LARGE = -1, -2, -3, -4, -5, -6, -7
+local GUARDED = -8
 local DONE, DUPLICATE, GONE, QUEUE_FULL = 0, 'duplicate', 'gone', 'full'
+
+local GUARD = 'guards:'   -- what stands before a topic's id in the name of its guard's row
 
 local tag          -- start of every key, `{weir:s3}`
 local kind         -- of the shard: `s`, `t` or `p`

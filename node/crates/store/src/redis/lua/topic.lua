@@ -13,21 +13,23 @@ local function is_newer(value)
   return at and at > replayed and at <= shard.epoch
 end
 
--- Arguments: topic id, bytes or false, message. A value is `<bytes> <change>\n<message>`: the change is the entry of
--- `changes` that told of it, and with the epoch its position.
-function APPLY.retain(a, i)
-  local topic, bytes, retained = a[i], a[i + 1], key(':retained')
-  if bytes and not may_grow then return STORE_FULL end
-  local was = call('HGET', retained, topic)
-  local old = was and tonumber(string.match(was, '^%d+')) or nil
-  if was and is_newer(was) then return DONE end
-  if bytes and not may_retain(old, bytes) then return RETAINED_FULL end
-  local change
+-- A topic with a guard is changed together with it, by `exchange`; what a rollback undid is put back as it was.
+local function is_guarded(topic)
+  return not replayed and call('HEXISTS', key(':tables'), GUARD .. topic) == 1
+end
+
+-- Tells that a topic retains this from now on. Answers the change.
+local function tell_retained(topic, message)
+  if message then return tell('kind', 'retained', 'topic', topic, 'message', message) end
+  return tell('kind', 'cleared', 'topic', topic)
+end
+
+-- Writes what was told, and counts it.
+local function write_retained(topic, old, bytes, change, message)
+  local retained = key(':retained')
   if bytes then
-    change = tell('kind', 'retained', 'topic', topic, 'message', a[i + 2])
-    call('HSET', retained, topic, bytes .. ' ' .. change .. '\n' .. a[i + 2])
+    call('HSET', retained, topic, bytes .. ' ' .. change .. '\n' .. message)
   else
-    change = tell('kind', 'cleared', 'topic', topic)
     call('HDEL', retained, topic)
   end
   if old then
@@ -38,6 +40,20 @@ function APPLY.retain(a, i)
     count('retained_messages', 1)
     count('retained_bytes', bytes)
   end
+end
+
+-- Arguments: topic id, bytes or false, message. A value is `<bytes> <change>\n<message>`: the change is the entry of
+-- `changes` that told of it, and with the epoch its position.
+function APPLY.retain(a, i)
+  local topic, bytes = a[i], a[i + 1]
+  if bytes and not may_grow then return STORE_FULL end
+  local was = call('HGET', key(':retained'), topic)
+  local old = was and tonumber(string.match(was, '^%d+')) or nil
+  if was and is_newer(was) then return DONE end
+  if is_guarded(topic) then return GUARDED end
+  if bytes and not may_retain(old, bytes) then return RETAINED_FULL end
+  local change = tell_retained(topic, bytes and a[i + 2])
+  write_retained(topic, old, bytes, change, a[i + 2])
   return { change, shard.epoch }
 end
 

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use super::post::Post;
 use super::{Hub, State};
 use crate::broker::Broker;
 use crate::clock;
-use crate::stream::group::effects::{Effects, owed_id};
-use crate::stream::group::member::{Receipt, Refused};
+use crate::stream::group::catalog::GroupKey;
+use crate::stream::group::effects::Effects;
+use crate::stream::group::member::{Finished, Receipt, Refused};
 use crate::stream::group::place::NotYours;
 
 /// An answer of a member.
@@ -48,38 +52,20 @@ impl Hub {
         refused
     }
 
-    /// A member has finished records, which brings about their effects; see [`Hub::answer`].
+    /// A member has finished records, which brings about their effects. Returns the receipts that had no effect; all of
+    /// them back if the node is cut off from its store. See [`super::super::Answers::finish`].
     pub fn finish(
         self: &Arc<Self>,
         broker: &Broker,
         member: u32,
-        finished: Vec<(Receipt, Effects)>,
-    ) -> Vec<Refused> {
-        if !broker.store().stands() {
-            return finished
-                .iter()
-                .map(|(receipt, _)| Refused { receipt: *receipt, why: NotYours::CutOff })
-                .collect();
-        }
+        finished: Vec<Finished>,
+    ) -> Result<Vec<Refused>, Vec<Finished>> {
         let now = clock::now_ms();
-        let (mut refused, mut is_much) = (Vec::new(), false);
         let mut state = self.state.lock();
-        for (receipt, effects) in finished {
-            let (why, more) = state.answer(member, &[receipt], Verb::Ack, now);
-            is_much |= more;
-            match state.posts.get_mut(&receipt.partition).filter(|_| why.is_empty()) {
-                Some(post) => {
-                    let generation = post.key.generation;
-                    let id = |nth| owed_id(&self.key, generation, &receipt, nth);
-                    let owed = effects.owed.into_iter().enumerate().map(|(nth, message)| (id(nth), message));
-                    // What is owed waits for nothing but the store.
-                    is_much |= !effects.kept.is_empty() || owed.len() > 0;
-                    post.is_awaited |= is_much;
-                    post.debts.add(effects.kept, owed);
-                }
-                None => refused.extend(why),
-            }
+        if !broker.store().stands() && state.has_seat(member) {
+            return Err(finished);
         }
+        let (refused, is_much) = state.finish(&self.key, member, finished, now);
         state.wake_members();
         let reads = state.reads(now);
         drop(state);
@@ -87,7 +73,12 @@ impl Hub {
         if is_much {
             self.ring();
         }
-        refused
+        Ok(refused)
+    }
+
+    /// The number of the newest batch.
+    pub fn newest_batch(&self) -> u64 {
+        self.state.lock().batches
     }
 
     /// Why a member has not managed a record, for its dead letter.
@@ -99,6 +90,52 @@ impl Hub {
 }
 
 impl State {
+    fn has_seat(&self, member: u32) -> bool {
+        self.seats.get(&member).is_some_and(|seat| seat.ended.is_none())
+    }
+
+    /// Also says whether there is something to be stored that waits for nothing.
+    fn finish(
+        &mut self,
+        group: &GroupKey,
+        member: u32,
+        finished: Vec<Finished>,
+        now: u64,
+    ) -> (Vec<Refused>, bool) {
+        let (mut refused, mut is_much) = (Vec::new(), false);
+        let State { seats, posts, .. } = self;
+        let Some(seat) = seats.get_mut(&member).filter(|seat| seat.ended.is_none()) else {
+            let receipts: Vec<_> = finished.iter().map(|finished| finished.receipt).collect();
+            return (all(&receipts, NotYours::TakenBack).collect(), false);
+        };
+        seat.moved_at = now;
+        // Partitions of which a record was refused.
+        let mut broken: SmallVec<[u32; 4]> = SmallVec::new();
+        for Finished { receipt, fence, effects } in finished {
+            let Receipt { partition, mark, attempt } = receipt;
+            let Some(post) = posts.get_mut(&partition).filter(|post| post.fence == fence) else {
+                refused.push(Refused { receipt, why: NotYours::Elsewhere });
+                continue;
+            };
+            let freed = match broken.contains(&partition) {
+                true => post.place.put_back(member, mark, attempt),
+                false => post.place.ack(member, mark, attempt),
+            };
+            freed.iter().for_each(|bytes| seat.free(*bytes));
+            match freed {
+                Ok(_) if broken.contains(&partition) => {
+                    refused.push(Refused { receipt, why: NotYours::TakenBack });
+                }
+                Ok(_) => is_much |= post.finished(group, &receipt, effects, now),
+                Err(why) => {
+                    broken.push(partition);
+                    refused.push(Refused { receipt, why });
+                }
+            }
+        }
+        (refused, is_much)
+    }
+
     /// Also says whether the actor should store what changed without waiting for more.
     fn answer(&mut self, member: u32, receipts: &[Receipt], verb: Verb, now: u64) -> (Vec<Refused>, bool) {
         let State { seats, posts, .. } = self;
@@ -132,6 +169,22 @@ impl State {
             is_much |= post.touched(now);
         }
         (refused, is_much)
+    }
+}
+
+impl Post {
+    /// A record is finished; says whether that is to be stored without waiting for more.
+    fn finished(&mut self, group: &GroupKey, receipt: &Receipt, effects: Effects, now: u64) -> bool {
+        // What is owed waits for nothing but the store.
+        let brings = !effects.is_empty();
+        if !effects.owed.is_empty() {
+            let ids = self.owed_ids(group);
+            let owed = effects.owed.into_iter().enumerate();
+            self.debts.owe(owed.map(|(nth, message)| (ids.of(receipt.mark, nth), message)));
+        }
+        self.debts.keep(effects.kept);
+        self.is_awaited |= brings;
+        self.touched(now) || brings
     }
 }
 

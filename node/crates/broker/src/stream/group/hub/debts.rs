@@ -89,16 +89,16 @@ impl Debts {
         Debts { untold_max, ..Debts::default() }
     }
 
-    /// A finished record's effects.
-    pub fn add(
-        &mut self,
-        kept: Vec<(Bytes, Option<Bytes>)>,
-        owed: impl Iterator<Item = (MessageId, Arc<Message>)>,
-    ) {
+    /// What a finished record has the group keep.
+    pub fn keep(&mut self, kept: Vec<(Bytes, Option<Bytes>)>) {
         for (key, value) in kept {
             self.remember(key.clone(), value.clone());
             self.fresh.push(Effect::Keep(key, value));
         }
+    }
+
+    /// What a finished record has the group owe.
+    pub fn owe(&mut self, owed: impl Iterator<Item = (MessageId, Arc<Message>)>) {
         self.fresh.extend(owed.map(|(id, message)| Effect::Owe(id, message)));
     }
 

@@ -21,7 +21,9 @@ impl Hub {
         if let Some(ended) = seat.ended {
             return Err(ended);
         }
-        let mut batch = Batch { records: Vec::new(), taken: std::mem::take(&mut seat.taken) };
+        let taken = std::mem::take(&mut seat.taken);
+        state.batches += 1;
+        let mut batch = Batch { number: state.batches, records: Vec::new(), taken };
         if stands && state.delivers() {
             state.deliver(member, now, &mut batch.records);
         }
@@ -64,7 +66,7 @@ impl State {
             for Handed { record, deliveries, bytes } in handed.drain(..) {
                 seat.bytes += u64::from(bytes);
                 let receipt = Receipt { partition, mark: record.mark, attempt: deliveries };
-                records.push(Delivered { receipt, record, deliveries });
+                records.push(Delivered { receipt, fence: post.fence, record, deliveries });
             }
         }
     }

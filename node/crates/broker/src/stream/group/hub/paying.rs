@@ -54,6 +54,7 @@ fn is_lasting(refusal: Refusal) -> bool {
         | Refusal::StoreFull
         | Refusal::QueuesFull
         | Refusal::Unavailable
+        | Refusal::Guarded
         | Refusal::Unknown => false,
     }
 }
@@ -123,8 +124,8 @@ impl Hub {
 
     async fn publish(&self, broker: &Broker, key: PartitionKey, fence: u64, owed: Vec<Owed>) {
         let realm = broker.realm_or_new(&key.realm);
-        let each = owed.iter().map(|owed| (owed.id, &owed.message));
-        let (published, refusal) = broker.publish_owed_all(&realm, each).await;
+        let owed: Vec<_> = owed.into_iter().map(|owed| (owed.id, owed.message)).collect();
+        let (published, refusal) = broker.publish_owed_all(&realm, &owed).await;
         fault::reach("outputs.published");
         counter!("weir_broker_binding_outputs_total", "result" => "published").increment(published as u64);
         let now = clock::now_ms();

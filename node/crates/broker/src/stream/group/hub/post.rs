@@ -4,6 +4,8 @@ use weir_store::PartitionKey;
 
 use super::COMMIT_CHANGES;
 use super::debts::Debts;
+use crate::stream::group::catalog::GroupKey;
+use crate::stream::group::effects::OwedIds;
 use crate::stream::group::place::Place;
 
 pub(in super::super) struct Post {
@@ -11,6 +13,8 @@ pub(in super::super) struct Post {
     pub fence: u64,
     pub place: Place,
     pub debts: Debts,
+    /// Made with the first message owed.
+    owed_ids: Option<OwedIds>,
     pub is_reading: bool,
     /// Not to be read before.
     pub read_at: u64,
@@ -41,6 +45,7 @@ impl Post {
             fence,
             place,
             debts: Debts::new(partitions),
+            owed_ids: None,
             is_reading: false,
             read_at: 0,
             is_writing: false,
@@ -54,6 +59,11 @@ impl Post {
             looked_at: now,
             is_full: false,
         }
+    }
+
+    pub fn owed_ids(&mut self, group: &GroupKey) -> OwedIds {
+        let Post { key, owed_ids, .. } = self;
+        *owed_ids.get_or_insert_with(|| OwedIds::new(group, key.generation, key.partition))
     }
 
     /// Something may have changed. Whether it is so much that it should be stored at once.

@@ -54,8 +54,6 @@ enum Stands {
 
 #[derive(Default)]
 pub(super) struct Keys {
-    /// Of a key nothing is given to anybody while a record is out, not even to who has it.
-    one_at_a_time: bool,
     by_hash: HashMap<u64, Key, BuildHasherDefault<AsIs>>,
     /// For anybody, and all that have no key.
     open: BTreeSet<Seat>,
@@ -64,17 +62,13 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub fn new(one_at_a_time: bool) -> Keys {
-        Keys { one_at_a_time, ..Keys::default() }
-    }
-
     /// Whether a record that nobody has looked at may go to a member now; it is out with it then.
     pub fn admit(&mut self, hash: u64, member: u32) -> bool {
         if hash == 0 {
             return true;
         }
         let key = self.by_hash.entry(hash).or_default();
-        let is_free = key.out == 0 || (key.member == member && !self.one_at_a_time);
+        let is_free = key.out == 0 || key.member == member;
         if !is_free || key.waiting > 0 || !key.held.is_empty() {
             return false;
         }
@@ -137,7 +131,7 @@ impl Keys {
             let open = self.open.first().copied();
             let Some(open) = open.filter(|open| own.is_none_or(|own| *open < own)) else { return own };
             let hash = hash_of(open);
-            let is_others = |key: &Key| key.out > 0 && (key.member != member || self.one_at_a_time);
+            let is_others = |key: &Key| key.out > 0 && key.member != member;
             if hash == 0 || !self.by_hash.get(&hash).is_some_and(is_others) {
                 return Some(open);
             }
@@ -187,7 +181,7 @@ impl Keys {
         }
         let stands = match (key.waiting, key.out) {
             (0, 0) => Stands::Open,
-            (0, _) if !self.one_at_a_time => Stands::With(key.member),
+            (0, _) => Stands::With(key.member),
             _ => Stands::Nowhere,
         };
         if stands == key.stands {

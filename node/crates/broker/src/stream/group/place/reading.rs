@@ -107,7 +107,7 @@ impl Place {
             }
             return self.pass(last);
         }
-        let hash = match record.key.is_empty() && !self.rules.one_at_a_time {
+        let hash = match record.key.is_empty() && !self.rules.keyless_in_order {
             true => 0,
             // What has no key has one in common, where order counts.
             false => xxh3_64(&record.key).max(1),

@@ -33,7 +33,7 @@ fn rules() -> Rules {
         ack_pending_max: 1000,
         backoff_ms: Arc::from([]),
         has_dead_letters: true,
-        one_at_a_time: false,
+        keyless_in_order: false,
     }
 }
 
@@ -300,17 +300,27 @@ fn a_sealed_partition_is_at_its_end_when_everything_is_finished() {
 }
 
 #[test]
-fn of_a_handler_s_group_each_key_is_out_once_and_what_has_no_key_has_one_in_common() {
-    let mut place = Place::new(Progress::default(), Rules { one_at_a_time: true, ..rules() });
-    place.page(page(1, &["a", "a", "b", "", "", "a"]), 0, UNIX);
-    assert_eq!(takes(&mut place, 1, 10, 0), [1, 3, 4]);
-    assert_eq!(takes(&mut place, 1, 10, 0), [0; 0]);
-    place.ack(1, mark(1), 1).unwrap();
-    place.ack(1, mark(4), 1).unwrap();
-    assert_eq!(takes(&mut place, 2, 10, 0), [2, 5]);
-    place.nack(2, mark(2), 1, Some(50), 0).unwrap();
+fn of_a_handler_s_group_what_has_no_key_has_one_in_common() {
+    let mut place = Place::new(Progress::default(), Rules { keyless_in_order: true, ..rules() });
+    place.page(page(1, &["a", "", "", ""]), 0, UNIX);
+    assert_eq!(takes(&mut place, 1, 3, 0), [1, 2, 3]);
+    assert_eq!(takes(&mut place, 2, 10, 0), [0; 0]);
+    place.ack(1, mark(2), 1).unwrap();
+    place.nack(1, mark(3), 1, Some(50), 0).unwrap();
+    assert_eq!(takes(&mut place, 2, 10, 49), [0; 0], "the last waits behind the one before it");
+    assert_eq!(takes(&mut place, 2, 10, 50), [3, 4]);
+}
+
+#[test]
+fn records_put_back_behind_one_that_failed_come_again_after_it_in_order() {
+    let mut place = filled(&["a", "a", "a"]);
+    assert_eq!(takes(&mut place, 1, 10, 0), [1, 2, 3]);
+    place.nack(1, mark(1), 1, Some(50), 0).unwrap();
+    place.put_back(1, mark(2), 1).unwrap();
     assert_eq!(takes(&mut place, 1, 10, 49), [0; 0]);
-    assert_eq!(takes(&mut place, 1, 10, 50), [2]);
+    assert_eq!(takes(&mut place, 1, 10, 50), [1, 2], "who has a later one is given what came back");
+    place.put_back(1, mark(3), 1).unwrap();
+    assert_eq!(takes(&mut place, 1, 10, 50), [3]);
 }
 
 #[test]

@@ -157,7 +157,7 @@ pub(super) fn cell(row: &TableRow, shards: &impl Shards) -> Result<Vec<(Shard, V
     fits(shards, &format!("the row `{id}` of the tables"), row.version, NUMBER_MAX)?;
     let head = format!("{} 0-0\n", row.version);
     let value = [head.as_bytes(), row.value.as_deref().unwrap_or_default()].concat();
-    let shard = shards.layout().of_topic(&id);
+    let shard = shards.layout().of_row(row.table, &row.key);
     Ok(vec![(shard, list([word("cell"), bytes(&id), Value::Binary(value)]))])
 }
 

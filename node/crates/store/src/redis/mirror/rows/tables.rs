@@ -86,7 +86,7 @@ impl Rows {
             return;
         }
         let name = row_id(row.table, &row.key);
-        let mut rows = self.shards[self.layout.index(self.layout.of_topic(&name))].lock();
+        let mut rows = self.shards[self.layout.index(self.layout.of_row(row.table, &row.key))].lock();
         if rows.tables.note(&name, row.version, row.value.is_some()) {
             self.hand_on_row_of_table(row);
         }

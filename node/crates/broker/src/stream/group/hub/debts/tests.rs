@@ -22,7 +22,7 @@ fn id(count: u64) -> MessageId {
 }
 
 fn owe(debts: &mut Debts, numbers: impl Iterator<Item = u64>) {
-    debts.add(Vec::new(), numbers.map(|n| (id(n), message("m"))));
+    debts.owe(numbers.map(|n| (id(n), message("m"))));
 }
 
 /// Stores what there is; entries are numbered from `first` on.
@@ -152,11 +152,11 @@ fn a_value_is_what_was_set_last_until_the_store_has_to_be_asked() {
     assert_eq!(debts.kept(b"k"), Kept::Unknown);
     debts.found(key.clone(), None);
     assert_eq!(debts.kept(b"k"), Kept::Known(None));
-    debts.add(vec![(key.clone(), Some(value.clone()))], std::iter::empty());
+    debts.keep(vec![(key.clone(), Some(value.clone()))]);
     // What the store said meanwhile is older.
     debts.found(key.clone(), None);
     assert_eq!(debts.kept(b"k"), Kept::Known(Some(value)));
-    debts.add(vec![(key, None)], std::iter::empty());
+    debts.keep(vec![(key, None)]);
     assert_eq!(debts.kept(b"k"), Kept::Known(None));
     assert_eq!(debts.values_bytes, 1);
 }
