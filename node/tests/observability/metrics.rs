@@ -118,6 +118,7 @@ fn no_label_is_as_many_as_clients_are() {
         "method",
         "outcome",
         "reason",
+        "request",
         "result",
         "service",
         "source",
