@@ -581,6 +581,12 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether the node of an incarnation is known to be no more: its lease is over, and it never comes back. One that
+    /// is not in [`Store::nodes`] may just be new.
+    fn is_gone(&self, incarnation: Incarnation) -> bool {
+        !self.nodes().iter().any(|node| node.incarnation == incarnation)
+    }
+
     /// Waits until this node's mirror has heard everything that any node was answered before this call.
     fn caught_up(&self) -> BoxFuture<'static, Result<(), ReadError>> {
         ready(Ok(())).boxed()

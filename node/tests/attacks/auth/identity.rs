@@ -76,8 +76,7 @@ fn user_properties_that_look_like_the_broker_s_give_no_right() {
 #[test]
 fn user_properties_that_look_like_the_broker_s_are_handed_on_and_mean_nothing() {
     let scene = Scene::of_users(guarded(), pair());
-    let names =
-        ["weir-position", "weir-when", "weir-will", "weir-watch", "weir-expiry", "message-id", "traceparent"];
+    let names = ["weir-position", "weir-expiry", "message-id", "traceparent"];
     let properties: Vec<u8> = names.iter().flat_map(|name| user_property(name, "null")).collect();
     let mut raw = enter(&scene.node, "both", 0x02, &[], &of("both"));
     raw.send(&subscribe(V5, "both/+"));

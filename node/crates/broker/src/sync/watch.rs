@@ -21,17 +21,18 @@ use crate::clock;
 const LOOK_TICKS: u64 = 10;
 
 /// Who looks after what.
-struct Watch {
+struct Watch<'a> {
+    broker: &'a Broker,
     home: u64,
     /// Nodes that hold a lease.
     live: Vec<u64>,
     is_shared: bool,
 }
 
-impl Watch {
-    fn of(broker: &Broker) -> Watch {
+impl Watch<'_> {
+    fn of(broker: &Broker) -> Watch<'_> {
         let live: Vec<u64> = broker.store().nodes().iter().map(|node| node.incarnation).collect();
-        Watch { home: broker.guard_home(), live, is_shared: broker.store().is_shared() }
+        Watch { broker, home: broker.guard_home(), live, is_shared: broker.store().is_shared() }
     }
 
     /// Whether this node sees to what is at home there.
@@ -39,7 +40,8 @@ impl Watch {
         if !self.is_shared || home == self.home {
             return true;
         }
-        !self.live.contains(&home) && self.live.iter().min() == Some(&self.home)
+        // A node that has begun a moment ago may not be among those that are known to hold a lease.
+        self.broker.store().is_gone(home) && self.live.iter().min() == Some(&self.home)
     }
 }
 
@@ -69,7 +71,7 @@ impl Broker {
         }
     }
 
-    fn look_at(&self, watch: &Watch, place: &Place, guard: &Guard, now: UnixMillis) {
+    fn look_at(&self, watch: &Watch<'_>, place: &Place, guard: &Guard, now: UnixMillis) {
         let realm = self.realm_or_new(&place.0);
         let ask = |input| self.ask_desk(&realm, &place.1, Job { input, ticket: None, level: None });
         for holder in guard.holders() {
@@ -92,7 +94,7 @@ impl Broker {
     }
 
     /// Whether a session is still there. To be asked when everything that was stored before it was named is known.
-    fn holder_lives(&self, watch: &Watch, realm: &Arc<str>, holder: &Holder) -> bool {
+    fn holder_lives(&self, watch: &Watch<'_>, realm: &Arc<str>, holder: &Holder) -> bool {
         let session = self.sessions().find(realm, &holder.client_id);
         match session {
             Some(session) if holder.is_stored => session.stored == Some(holder.number),

@@ -70,8 +70,9 @@ pub fn encode_with(
         encode::publish(out, &mqtt::Publish { properties, ..packet }, version);
         return;
     };
-    let user = properties.user.iter().map(|(k, v)| (&**k, &**v));
-    let user: Vec<(&str, &str)> = user.filter(|(k, v)| is_shown(k, v)).collect();
+    // Filtered into a vector of a size that is known: there may be very many.
+    let mut user: Vec<(&str, &str)> = Vec::with_capacity(properties.user.len());
+    user.extend(properties.user.iter().map(|(k, v)| (&**k, &**v)).filter(|(k, v)| is_shown(k, v)));
     let properties = MessageProperties {
         payload_is_utf8: properties.payload_is_utf8,
         expiry_seconds,

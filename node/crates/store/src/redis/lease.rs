@@ -140,6 +140,13 @@ impl Lease {
         self.seen.read().dead.clone()
     }
 
+    /// Whether an incarnation is over, as of the last renewal.
+    pub fn is_gone(&self, incarnation: Incarnation) -> bool {
+        let seen = self.seen.read();
+        let is_buried = incarnation <= seen.highest && !seen.not_buried.contains(&incarnation);
+        seen.dead.contains(&incarnation) || is_buried
+    }
+
     /// The highest incarnation ever given, and those that are not buried, separated by spaces, as of the last renewal:
     /// whoever is neither above nor among them never comes back. Empty before the first one.
     pub fn not_buried(&self) -> String {

@@ -497,6 +497,10 @@ impl Store for RedisStore {
         self.context.lease.get().map(|lease| lease.nodes()).unwrap_or_default()
     }
 
+    fn is_gone(&self, incarnation: crate::Incarnation) -> bool {
+        self.context.lease.get().is_some_and(|lease| lease.is_gone(incarnation))
+    }
+
     fn leave(&self) -> BoxFuture<'static, ()> {
         let lease = self.context.lease.get().cloned();
         let leaving = self.runtime.handle().spawn(async move {

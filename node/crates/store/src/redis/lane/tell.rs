@@ -24,7 +24,7 @@ impl Runner {
                     Step::Topic { realm, topic, op: TopicOp::Exchange(exchange) },
                     [Outcome::Exchanged { positions, version }],
                 ) => {
-                    if let (Some(position), Some(message)) = (positions.last(), exchange.values.last()) {
+                    for (position, message) in positions.iter().zip(&exchange.values) {
                         rows.retained(realm, topic, *position, message.as_ref());
                     }
                     if let (1.., Some(guard)) = (*version, &exchange.then) {
