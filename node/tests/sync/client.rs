@@ -136,9 +136,29 @@ impl Client {
     }
 
     pub fn send_packet(&mut self, publish: &Publish<'_>) {
+        self.try_send_packet(publish).expect("a connection");
+    }
+
+    /// `None` = the connection is gone.
+    fn try_send_packet(&mut self, publish: &Publish<'_>) -> Option<()> {
         let mut bytes = Vec::new();
         encode::publish(&mut bytes, publish, Version::V5);
-        self.link.send(&bytes);
+        self.link.try_send(&bytes).ok()
+    }
+
+    /// Asks for a lock; `None` = the connection is gone.
+    pub fn try_ask_for(&mut self, topic: &str, payload: &str) -> Option<u16> {
+        let packet_id = self.next_id();
+        let properties = MessageProperties { user: List::of(LOCK), ..MessageProperties::default() };
+        let publish = Publish {
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            packet_id: Some(packet_id),
+            properties,
+            ..Publish::new(topic, payload.as_bytes())
+        };
+        self.try_send_packet(&publish)?;
+        Some(packet_id.get())
     }
 
     /// Publishes and waits for the answer to it.
@@ -158,9 +178,12 @@ impl Client {
         }
     }
 
-    /// The answer, if it comes this soon; `Err` = the connection is gone.
+    /// The answer, if it comes this soon; `Err` = the connection is gone, or was ended without an answer.
     pub fn try_answer_to(&mut self, packet_id: u16, wait: Duration) -> Result<Option<Answer>, ()> {
         if let Some(frame) = self.link.frame_within(wait).map_err(|_| ())? {
+            if matches!(mqtt::decode(&frame, Version::V5), Ok(Packet::Disconnect(_))) {
+                return Err(());
+            }
             self.take(&frame);
         }
         let at = self.answers.iter().position(|answer| answer.packet_id == packet_id);

@@ -100,7 +100,7 @@ fn contend(
     turns: &AtomicUsize,
 ) -> Option<()> {
     let mut client = Client::connect(address, name, false)?;
-    let packet_id = client.send("lock", name, LOCK);
+    let packet_id = client.try_ask_for("lock", name)?;
     let answer = loop {
         if let Some(answer) = client.try_answer_to(packet_id, Duration::from_millis(100)).ok()? {
             break answer;
