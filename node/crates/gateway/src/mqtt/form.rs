@@ -163,4 +163,12 @@ mod tests {
             assert_eq!(form.topic(&[0xd0, 0]), None);
         }
     }
+
+    #[test]
+    fn what_only_the_broker_says_of_an_event_no_client_says() {
+        let said = [("a", "b"), ("wamp-to", "{}"), ("wamp-publisher", "{}"), ("wamp-publication", "1")];
+        let properties = MessageProperties { user: List::of(&said), ..MessageProperties::default() };
+        let kept = owned(&properties).expect("one is left").user;
+        assert_eq!(kept, [("a".into(), "b".into())]);
+    }
 }
