@@ -19,6 +19,7 @@ mod explain;
 mod flags;
 mod handler;
 mod node;
+mod payload;
 mod publish;
 mod serve;
 mod session;

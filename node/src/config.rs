@@ -110,6 +110,8 @@ pub struct Listen {
     pub wamp: ListenAddr,
     /// The same over TLS; off unless set.
     pub wamps: ListenAddr,
+    /// Hyper, fox-wamp's own protocol; off unless set, its clients know port 1735.
+    pub hyper: ListenAddr,
     /// Gossip and links between nodes (UDP), both sides proven by certificates; left out, port 7946 on loopback
     /// when `cluster.join` or the files of `cluster` are set, else off.
     pub peer: Option<ListenAddr>,
@@ -127,6 +129,7 @@ impl Default for Listen {
             quic: ListenAddr::loopback(14567),
             wamp: ListenAddr::Off,
             wamps: ListenAddr::Off,
+            hyper: ListenAddr::Off,
             peer: None,
             admin: ListenAddr::loopback(50051),
         }
@@ -136,7 +139,7 @@ impl Default for Listen {
 impl Listen {
     /// Every listener for clients by its name, open or not.
     #[must_use]
-    pub fn all(&self) -> [(&'static str, ListenAddr); 7] {
+    pub fn all(&self) -> [(&'static str, ListenAddr); 8] {
         [
             ("mqtt", self.mqtt),
             ("mqtts", self.mqtts),
@@ -145,6 +148,7 @@ impl Listen {
             ("quic", self.quic),
             ("wamp", self.wamp),
             ("wamps", self.wamps),
+            ("hyper", self.hyper),
         ]
     }
 }
@@ -175,6 +179,7 @@ impl Config {
                 "quic" => self.listen.quic = at,
                 "wamp" => self.listen.wamp = at,
                 "wamps" => self.listen.wamps = at,
+                "hyper" => self.listen.hyper = at,
                 "peer" => self.listen.peer = Some(at),
                 "admin" => self.listen.admin = at,
                 _ => {}

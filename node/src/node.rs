@@ -87,6 +87,7 @@ impl Node {
             quic: config.listen.quic.socket(),
             wamp: config.listen.wamp.socket(),
             wamps: config.listen.wamps.socket(),
+            hyper: config.listen.hyper.socket(),
             certificate_dir: config.node.data_dir.clone(),
         };
         let (render, health) = (measured(&broker, &watch, metrics), looked_after(&watch));

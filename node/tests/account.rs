@@ -39,7 +39,10 @@ fn accounts_are_added_listed_changed_and_removed() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(
         listed,
-        serde_json::json!([{"name": "ann", "roles": ["device"], "password": "argon2id", "scram": true}])
+        serde_json::json!([{
+            "name": "ann", "roles": ["device"], "password": "argon2id", "scram": true, "wampcra": false,
+            "public_keys": [], "realms": [],
+        }])
     );
 
     let before = content();
@@ -52,6 +55,29 @@ fn accounts_are_added_listed_changed_and_removed() {
     assert!(run(&["remove", "ann"], "").status.success());
     assert_eq!(run(&["remove", "ann"], "").status.code(), Some(1));
     assert_eq!(run(&["list"], "").stdout, b"");
+}
+
+#[test]
+fn keys_and_realms_of_wamp_are_given_with_the_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = ["--file", "accounts.toml"];
+    let run = |args: &[&str], stdin: &str| weir(dir.path(), &[args, &file].concat(), stdin);
+    let key = "ab".repeat(32);
+    let added = run(&["add", "ann", "--realm", "plant", "--realm", "lab", "--wampcra"], "apple");
+    assert!(added.status.success(), "{}", said(&added));
+    // No password is asked of who has a key: what is on stdin is not read.
+    assert!(run(&["add", "bob", "--public-key", &key], "").status.success());
+    assert!(run(&["passwd", "bob", "--wampcra"], "banana").status.success());
+    let listed: serde_json::Value = serde_json::from_slice(&run(&["list", "--json"], "").stdout).unwrap();
+    assert_eq!((&listed[0]["wampcra"], &listed[0]["realms"]), (&true.into(), &vec!["plant", "lab"].into()));
+    assert_eq!((&listed[1]["wampcra"], &listed[1]["public_keys"]), (&true.into(), &vec![key].into()));
+    let refused = run(&["add", "cy", "--public-key", "ab"], "");
+    assert!(
+        refused.status.code() == Some(1) && said(&refused).contains("64 hexadecimal"),
+        "{}",
+        said(&refused)
+    );
+    assert!(!run(&["add", "cy", "--realm", "a/b"], "apple").status.success());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use serde_json::json;
-use weir_access::{AccountFile, Listed};
+use weir_access::{AccountFile, Listed, NewAccount};
 
 mod online;
 
@@ -27,13 +27,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make an account, with a password for CONNECT and for SCRAM-SHA-256.
+    /// Make an account, with a password for CONNECT, SCRAM-SHA-256 and tickets of WAMP, or with a public key.
     Add {
         /// The user name, which is also the user id.
         name: String,
         /// A role of the account; as often as wanted.
         #[arg(long, value_name = "ROLE")]
         role: Vec<String>,
+        /// A realm the account may be in, the first for MQTT; as often as wanted. Left out, it may be in all.
+        #[arg(long, value_name = "REALM")]
+        realm: Vec<String>,
+        #[command(flatten)]
+        wamp: Wamp,
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
@@ -42,6 +47,9 @@ enum Action {
     /// Give an account another password; its sessions end.
     Passwd {
         name: String,
+        /// Keep a key for WAMP-CRA from now on; where there was one it is renewed anyway.
+        #[arg(long)]
+        wampcra: bool,
         #[command(flatten)]
         password: Password,
         #[command(flatten)]
@@ -84,6 +92,18 @@ struct Place {
     server: Server,
 }
 
+/// What WAMP knows besides the password.
+#[derive(Debug, clap::Args)]
+struct Wamp {
+    /// Keep a key for WAMP-CRA too. Whoever reads it can log in by WAMP-CRA as with the password.
+    #[arg(long)]
+    wampcra: bool,
+    /// An Ed25519 public key for cryptosign, in 64 hexadecimal digits; as often as wanted. A password is read then only
+    /// with `--password-stdin`.
+    #[arg(long, value_name = "KEY")]
+    public_key: Vec<String>,
+}
+
 /// Where the password comes from: never from the command line, which others can see.
 #[derive(Debug, clap::Args)]
 struct Password {
@@ -111,16 +131,23 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.action {
         Action::List { json, .. } => list(&path, *json),
         Action::Policy { .. } => online::run(args, false),
-        Action::Add { name, role, password, .. } => {
-            let password = password.read(name)?;
+        Action::Add { name, role, realm, wamp, password, .. } => {
+            let new = NewAccount {
+                name: name.clone(),
+                password: wamp.password(name, password)?,
+                roles: role.clone(),
+                realms: realm.clone(),
+                public_keys: wamp.public_key.clone(),
+                wampcra: wamp.wampcra,
+            };
             let mut file = open(&path)?;
-            file.add(name, &password, role, config.access.scram.iterations).map_err(failed)?;
+            file.add(&new, config.access.scram.iterations).map_err(failed)?;
             save(file, "account added", name)
         }
-        Action::Passwd { name, password, .. } => {
+        Action::Passwd { name, wampcra, password, .. } => {
             let password = password.read(name)?;
             let mut file = open(&path)?;
-            file.set_password(name, &password, config.access.scram.iterations).map_err(failed)?;
+            file.set_password(name, &password, *wampcra, config.access.scram.iterations).map_err(failed)?;
             save(file, "password changed", name)
         }
         Action::Remove { name, .. } => {
@@ -162,6 +189,14 @@ impl Place {
                 "which accounts? say --file FILE, --config FILE of a node with `access.accounts.file`, or --server URL of one that runs";
             Failure::Usage(say.to_owned())
         })
+    }
+}
+
+impl Wamp {
+    /// The password, unless a public key is enough.
+    fn password(&self, name: &str, password: &Password) -> Result<Option<String>, Failure> {
+        let is_wanted = self.public_key.is_empty() || self.wampcra || password.password_stdin;
+        is_wanted.then(|| password.read(name)).transpose()
     }
 }
 
@@ -222,6 +257,9 @@ fn in_json(accounts: &[Listed]) -> String {
             "roles": account.roles,
             "password": account.password,
             "scram": account.scram,
+            "wampcra": account.wampcra,
+            "public_keys": account.public_keys,
+            "realms": account.realms,
         })
     });
     format!("{}\n", json!(all.collect::<Vec<_>>()))
@@ -230,13 +268,25 @@ fn in_json(accounts: &[Listed]) -> String {
 fn in_columns(accounts: &[Listed]) -> String {
     let width = accounts.iter().map(|account| account.name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for Listed { name, roles, password, scram } in accounts {
-        let kinds = [*password, scram.then_some("scram")].into_iter().flatten().collect::<Vec<_>>().join("+");
-        let line = format!("{name:width$}  {kinds:14}  {}", roles.join(","));
+    for Listed { name, roles, realms, public_keys, password, scram, wampcra } in accounts {
+        let kinds = proofs(*password, *scram, *wampcra, !public_keys.is_empty());
+        let realms = if realms.is_empty() { String::new() } else { format!(" in {}", realms.join(",")) };
+        let line = format!("{name:width$}  {kinds:14}  {}{realms}", roles.join(","));
         out.push_str(line.trim_end());
         out.push('\n');
     }
     out
+}
+
+/// By what an account can prove that it is itself, as `argon2id+scram`.
+fn proofs(password: Option<&str>, scram: bool, wampcra: bool, public_key: bool) -> String {
+    let kinds = [
+        password,
+        scram.then_some("scram"),
+        wampcra.then_some("wampcra"),
+        public_key.then_some("public-key"),
+    ];
+    kinds.into_iter().flatten().collect::<Vec<_>>().join("+")
 }
 
 #[cfg(test)]
@@ -245,7 +295,7 @@ mod tests {
 
     fn account(name: &str, roles: &[&str]) -> Listed {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        Listed { name: name.to_owned(), roles, password: Some("argon2id"), scram: true }
+        Listed { name: name.to_owned(), roles, password: Some("argon2id"), scram: true, ..Listed::default() }
     }
 
     #[test]

@@ -51,6 +51,19 @@ pub struct Server {
     pub timeout: u64,
 }
 
+/// Which realm, how to print, and where to ask.
+#[derive(Debug, clap::Args)]
+pub struct Ask {
+    /// The realm; left out, the default one.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub realm: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub server: Server,
+}
+
 impl Server {
     /// Whether a node was named, in whatever way.
     pub fn is_named(&self) -> bool {

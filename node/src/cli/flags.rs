@@ -42,6 +42,9 @@ pub struct Flags {
     /// The same over TLS; off unless said.
     #[arg(long, value_name = "ADDR")]
     pub wamps: Option<String>,
+    /// Hyper, fox-wamp's own protocol; off unless said.
+    #[arg(long, value_name = "ADDR")]
+    pub hyper: Option<String>,
     /// Gossip and links between nodes (UDP); 7946 on loopback when there is somebody to join.
     #[arg(long, value_name = "ADDR")]
     pub peer: Option<String>,
@@ -85,6 +88,7 @@ impl Flags {
             ("listen.quic", "--quic", &self.quic),
             ("listen.wamp", "--wamp", &self.wamp),
             ("listen.wamps", "--wamps", &self.wamps),
+            ("listen.hyper", "--hyper", &self.hyper),
             ("listen.peer", "--peer", &self.peer),
             ("listen.admin", "--admin", &self.admin),
         ];

@@ -1,7 +1,6 @@
 //! `weir pub`: publish to any MQTT broker.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -11,26 +10,16 @@ use weir_model::{Level, Qos};
 
 use super::Failure;
 use super::client::{self, Connection};
+use super::payload::Payload;
 
 /// What `weir pub` takes.
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["message", "empty", "file", "stdin"]))]
 pub struct Args {
     /// The topic.
     #[arg(long, short = 't')]
     topic: String,
-    /// The message.
-    #[arg(long, short = 'm', value_name = "TEXT")]
-    message: Option<String>,
-    /// An empty message; with --retain it clears the topic.
-    #[arg(long, short = 'n')]
-    empty: bool,
-    /// The content of this file.
-    #[arg(long, short = 'f')]
-    file: Option<PathBuf>,
-    /// Each line of stdin is a message.
-    #[arg(long, short = 'l')]
-    stdin: bool,
+    #[command(flatten)]
+    payload: Payload,
     /// 0: at most once, 1: at least once, 2: exactly once.
     #[arg(long, short = 'q', value_name = "0|1|2", default_value = "0", value_parser = client::qos)]
     qos: Qos,
@@ -73,7 +62,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 async fn publish(args: &Args) -> Result<(), Failure> {
     // Read before anybody is called: a missing file should not cost a connection.
-    let whole = args.payload()?;
+    let whole = args.payload.read()?;
     let mut client = args.connection.open(&[]).await?;
     match whole {
         Some(payload) => {
@@ -109,18 +98,6 @@ async fn lines(args: &Args, client: &mut Client) -> Result<(), Failure> {
 }
 
 impl Args {
-    /// The one payload, or `None` when stdin has them.
-    fn payload(&self) -> Result<Option<Vec<u8>>, Failure> {
-        if let Some(path) = &self.file {
-            let read = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            return Ok(Some(read));
-        }
-        if self.stdin {
-            return Ok(None);
-        }
-        Ok(Some(self.message.clone().unwrap_or_default().into_bytes()))
-    }
-
     /// The user property that asks for the acknowledgement level.
     fn level(&self) -> Option<(String, String)> {
         self.ack_level.map(|level| (PROPERTY.to_owned(), level.to_string()))

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::Failure;
-use super::admin::{Server, block_on};
+use super::admin::{Ask, block_on};
 
 mod consume;
 mod group;
@@ -42,19 +42,6 @@ enum Action {
     /// Make, show, move and end groups of consumers.
     #[command(subcommand)]
     Group(Box<group::Action>),
-}
-
-/// Which realm, how to print, and where to ask.
-#[derive(Debug, clap::Args)]
-struct Ask {
-    /// The realm; left out, the default one.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    realm: String,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
 }
 
 /// Asks the node, and prints what it says.

@@ -11,7 +11,7 @@ use weir_admin::proto::{
 use weir_model::Qos;
 
 use super::Failure;
-use super::admin::{List, Server, block_on, refused, say, say_json, text, time};
+use super::admin::{Ask, List, block_on, refused, say, say_json, text, time};
 use super::client;
 use super::session::subscription_in_json;
 
@@ -82,18 +82,6 @@ enum Action {
         #[command(flatten)]
         ask: Ask,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Ask {
-    /// The realm; left out, the default one.
-    #[arg(long, value_name = "NAME", default_value = "")]
-    realm: String,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: Server,
 }
 
 /// Asks the node, and prints what it says.

@@ -132,6 +132,8 @@ enum Invoking {
     Last,
     Roundrobin,
     Random,
+    /// The one with the fewest calls.
+    Load,
 }
 
 impl From<Matching> for Match {
@@ -152,6 +154,7 @@ impl From<Invoking> for Invoke {
             Invoking::Last => Invoke::Last,
             Invoking::Roundrobin => Invoke::RoundRobin,
             Invoking::Random => Invoke::Random,
+            Invoking::Load => Invoke::Load,
         }
     }
 }

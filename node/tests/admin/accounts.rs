@@ -23,13 +23,19 @@ async fn an_account_lets_in_from_its_making_to_its_end() {
     let node = node.start();
     let root = bearer(&node, &["accounts:*"]).await;
     let (name, roles) = ("ann".to_owned(), vec!["device".to_owned()]);
-    let make = AccountsCreateRequest { name: name.clone(), password: "apple".to_owned(), roles };
+    let make = AccountsCreateRequest {
+        name: name.clone(),
+        password: "apple".to_owned(),
+        roles,
+        ..Default::default()
+    };
     root.accounts().create(make.clone()).await.expect("made");
     let (code, detail) = refusal(root.accounts().create(make).await);
     assert_eq!((code, detail.field.as_str()), (Code::AlreadyExists, "name"));
     let mut client = connect(&node, &ann("apple")).await;
 
-    let other = AccountsSetPasswordRequest { name: name.clone(), password: "pear".to_owned() };
+    let other =
+        AccountsSetPasswordRequest { name: name.clone(), password: "pear".to_owned(), ..Default::default() };
     root.accounts().set_password(other).await.expect("changed");
     ended(&mut client).await;
     assert!(Client::connect(&url(&node), &ann("apple")).await.is_err());
@@ -44,8 +50,11 @@ async fn an_account_lets_in_from_its_making_to_its_end() {
     ended(&mut client).await;
     assert_eq!(refusal(root.accounts().delete(AccountsDeleteRequest { name }).await).0, Code::NotFound);
     for (name, password, field) in [("", "x", "name"), ("a\nb", "x", "name"), ("a", "", "password")] {
-        let make =
-            AccountsCreateRequest { name: name.to_owned(), password: password.to_owned(), roles: vec![] };
+        let make = AccountsCreateRequest {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            ..Default::default()
+        };
         assert_eq!(refusal(root.accounts().create(make).await).1.field, field);
     }
 }

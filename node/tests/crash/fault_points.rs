@@ -1,27 +1,8 @@
 //! Death at every fault point of the store, each by its name.
 
-use std::os::unix::process::ExitStatusExt as _;
-
-use rustix::process::Signal;
 use weir_store::fault::POINTS;
-use weir_testkit::Node;
 
 use super::traffic::{Traffic, node};
-
-/// Lets the node die at `point` when that is reached the `count`th time. Returns one that lives.
-fn die_at(node: Node, point: &str, count: u32) -> Node {
-    let told = format!("{point}:{count}");
-    let (status, node) = match node.try_restart_with(|builder| builder.env("WEIR_FAULT", told)) {
-        Ok(mut doomed) => {
-            (Some(doomed.wait()), doomed.restart_with(|builder| builder.without_env("WEIR_FAULT")))
-        }
-        // Some points are passed before the node is ready.
-        Err(error) => (error.status, error.builder.without_env("WEIR_FAULT").start()),
-    };
-    let signal = status.and_then(|status| status.signal());
-    assert_eq!(signal, Some(Signal::ABORT.as_raw()), "{point}: {status:?}");
-    node
-}
 
 /// All points, with traffic going on from one death to the next.
 fn die_everywhere(count: u32) {
@@ -29,7 +10,7 @@ fn die_everywhere(count: u32) {
     let traffic = Traffic::start(&node);
     for point in POINTS {
         traffic.wait_for(10);
-        node = die_at(node, point, count);
+        node = node.die_at(point, count);
         traffic.check_retained();
     }
     traffic.wait_for(10);

@@ -1,6 +1,10 @@
 //! Promise: what one node kept is in the cluster that it is copied to, and back, under the same numbers.
 
+#[path = "../sync/client.rs"]
+#[expect(dead_code, reason = "what is copied here takes less")]
+mod client;
 mod command;
+mod guards;
 mod refusals;
 #[path = "../streams_admin/scene.rs"]
 #[expect(dead_code, reason = "what is copied here takes less")]
@@ -47,6 +51,17 @@ async fn sessions_whose_node_was_killed_go_on_where_it_is_copied_to() {
     copied(&[&embedded(one.path()), &redis.url()]);
     let cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).start();
     story.go_on(cluster.node(1), cluster.node(0)).await;
+}
+
+#[test]
+fn a_lock_keeps_its_holder_and_the_order_of_those_who_wait_for_it() {
+    let (redis, one) = (Redis::start(), dir());
+    let mut node = Node::of(PROGRAM).listen("http").data_dir(one.path()).start();
+    let locked = guards::Locked::begin(&node);
+    assert!(node.sigterm_and_wait().success());
+    copied(&[&embedded(one.path()), &redis.url()]);
+    let cluster = Cluster::of(PROGRAM, &redis.url()).nodes(2).start();
+    locked.go_on(&cluster);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,3 +4,6 @@
 mod alone;
 mod client;
 mod cluster;
+mod examples;
+mod mixed;
+mod rollback;

@@ -1,55 +1,13 @@
 //! What is no WAMP: the session ends with a precise ABORT, a request with an ERROR, and nobody else notices.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use weir_testkit::Node;
 
+use crate::raw::{Client, HELLO};
 use crate::script;
 
-const HELLO: &str = r#"[1,"default",{"roles":{"publisher":{}}}]"#;
-
-/// A client by RawSocket and JSON.
-struct Client(TcpStream);
-
-impl Client {
-    fn open(node: &Node) -> Client {
-        let mut stream = TcpStream::connect(node.address("wamp")).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        stream.write_all(&[0x7f, 0xf1, 0, 0]).expect("a handshake");
-        let mut reply = [0; 4];
-        stream.read_exact(&mut reply).expect("a reply");
-        assert_eq!((reply[0], reply[1] & 0x0f), (0x7f, 1));
-        Client(stream)
-    }
-
-    fn welcomed(node: &Node) -> Client {
-        let mut client = Client::open(node);
-        client.say(HELLO);
-        assert!(client.hear().starts_with("[2,"));
-        client
-    }
-
-    fn say(&mut self, message: &str) {
-        let mut frame = (message.len() as u32).to_be_bytes().to_vec();
-        frame.extend_from_slice(message.as_bytes());
-        self.0.write_all(&frame).expect("written");
-    }
-
-    fn hear(&mut self) -> String {
-        let mut header = [0; 4];
-        self.0.read_exact(&mut header).expect("a frame");
-        let mut message = vec![0; u32::from_be_bytes(header) as usize];
-        self.0.read_exact(&mut message).expect("a message");
-        String::from_utf8(message).expect("text")
-    }
-
-    /// The router has nothing more to say.
-    fn ends_closed(mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0))
-    }
-}
+mod calls;
+mod encodings;
+mod opening;
 
 #[test]
 fn what_breaks_the_protocol_ends_the_session_with_abort() {
@@ -125,6 +83,93 @@ fn more_subscriptions_than_may_be_are_refused_one_by_one() {
         };
         assert!(answer.starts_with(&wanted), "{answer}");
     }
+}
+
+#[test]
+fn a_hundred_thousand_subscriptions_are_bounded_and_cost_nobody_else_anything() {
+    const ASKED: usize = 100_000;
+    let node = script::node();
+    let mut witness = Client::welcomed(&node);
+    let mut client = Client::welcomed(&node);
+    let mut speaks = client.twin();
+    let speaker = std::thread::spawn(move || {
+        for request in 1..=ASKED {
+            speaks.say(&format!("[32,{request},{{}},\"many.n{request}\"]"));
+        }
+    });
+    let mut granted = 0;
+    for request in 1..=ASKED {
+        let answer = client.hear();
+        if answer.starts_with(&format!("[33,{request},")) {
+            granted += 1;
+        } else {
+            let refusal = format!("[8,32,{request},{{}},\"wamp.error.quota_exceeded\"");
+            assert!(answer.starts_with(&refusal), "{answer}");
+        }
+        if request % 10_000 == 0 {
+            assert!(
+                witness.ask(&format!("[16,{request},{{\"acknowledge\":true}},\"a\"]")).starts_with("[17,")
+            );
+        }
+    }
+    speaker.join().expect("it has asked for all");
+    assert_eq!(granted, 10_000, "`broker.subscriptions_max`");
+    let refused = node.metrics().value("weir_gateway_wamp_errors_total{request=\"SUBSCRIBE\"}");
+    assert_eq!(refused, (ASKED - granted) as f64);
+}
+
+#[test]
+fn strict_uris_are_of_plain_letters_and_loose_ones_of_all_but_space_and_hash() {
+    let loose = script::node();
+    let strict = Node::of(env!("CARGO_BIN_EXE_weir")).listen("wamp");
+    let strict = strict.set("gateway.wamp.strict_uris", true).start();
+    let requests = [("16", "{\"acknowledge\":true}", "17"), ("32", "{}", "33"), ("64", "{}", "65")];
+    let uris = [
+        ("a.b_c.0", true, true),
+        ("Com.App", true, false),
+        ("a-b", true, false),
+        ("\u{e4}.\u{20ac}", true, false),
+        ("a/b", true, false),
+        ("+", true, false),
+        ("a b", false, false),
+        ("a\\tb", false, false),
+        ("a#b", false, false),
+        ("a..b", false, false),
+        (".a", false, false),
+        ("a.", false, false),
+        ("", false, false),
+    ];
+    for (node, is_strict) in [(&loose, false), (&strict, true)] {
+        let mut client = Client::welcomed(node);
+        let mut request = 0;
+        for (uri, in_loose, in_strict) in uris {
+            for (kind, options, well) in requests {
+                request += 1;
+                let answer = client.ask(&format!("[{kind},{request},{options},\"{uri}\"]"));
+                let refusal = format!("[8,{kind},{request},{{}},\"wamp.error.invalid_uri\"");
+                let is_good = if is_strict { in_strict } else { in_loose };
+                let wanted = if is_good { format!("[{well},{request},") } else { refusal };
+                assert!(answer.starts_with(&wanted), "{uri}: {answer}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ids_are_from_one_to_two_to_the_53() {
+    let node = script::node();
+    for id in ["0", "-1", "1.5", "9007199254740993", "18446744073709551616", "\"1\"", "null"] {
+        let requests =
+            ["[16,ID,{},\"a\"]", "[32,ID,{},\"a\"]", "[34,1,ID]", "[48,ID,{},\"a\"]", "[70,ID,{}]"];
+        for request in requests {
+            let answer = Client::welcomed(&node).ask(&request.replace("ID", id));
+            let is_said = answer.starts_with("[3,") && answer.contains("wamp.error.protocol_violation");
+            assert!(is_said, "{id} in {request}: {answer}");
+        }
+    }
+    let mut client = Client::welcomed(&node);
+    assert!(client.ask("[32,9007199254740992,{},\"a\"]").starts_with("[33,9007199254740992,"));
+    assert!(client.ask("[32,1,{},\"b\"]").starts_with("[33,1,"));
 }
 
 #[test]

@@ -25,7 +25,11 @@ enum Task {
     /// Bring the foreign clients the tests need, run every test, fuzz shortly, and count.
     Test,
     /// Bring the foreign clients only, and say where they are (WEIR_TOOLS).
-    Tools,
+    Tools {
+        /// Those that `weir bench wamp` measures Weir against, too.
+        #[arg(long)]
+        bench: bool,
+    },
     /// Build the example handlers as WASM, and say where they are (WEIR_HANDLERS).
     Handlers {
         /// Those in Rust this way only, instead of the first one that works.
@@ -62,7 +66,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test => test::run(),
-        Task::Tools => tools::task(),
+        Task::Tools { bench } => tools::task(bench),
         Task::Handlers { way } => handlers::task(way),
         Task::Soak { seconds, minutes, cluster, seed } => {
             let seconds = minutes.map_or(seconds, |minutes| 60 * minutes);

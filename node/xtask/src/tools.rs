@@ -14,8 +14,11 @@ pub fn directory() -> PathBuf {
 }
 
 /// The task: brings everything and fails when something is missing.
-pub fn task() -> Result<()> {
-    let missing = bring();
+pub fn task(bench: bool) -> Result<()> {
+    let mut missing = bring();
+    if bench {
+        missing.extend(peers());
+    }
     println!("WEIR_TOOLS={}", directory().display());
     if !missing.is_empty() {
         bail!("missing: {}", missing.join("; "));
@@ -35,6 +38,17 @@ pub fn bring() -> Vec<String> {
         ("buf", buf()),
         ("promtool", promtool()),
         ("faketime", faketime()),
+    ];
+    let missing = |(name, brought): (&str, Result<()>)| Some(format!("{name}: {:#}", brought.err()?));
+    brought.into_iter().filter_map(missing).collect()
+}
+
+/// What `weir bench wamp` measures Weir against; returns what could not be had, with the reason.
+fn peers() -> Vec<String> {
+    let wanted = root().join("node/crates/bench/peers/requirements.txt");
+    let brought = [
+        ("fox-wamp", npm_install("node/crates/bench/peers/package.json", "fox-wamp").map(drop)),
+        ("crossbar", pip_install(&wanted, "crossbar").map(drop)),
     ];
     let missing = |(name, brought): (&str, Result<()>)| Some(format!("{name}: {:#}", brought.err()?));
     brought.into_iter().filter_map(missing).collect()

@@ -83,7 +83,15 @@ impl Access {
         }
     }
 
-    /// Begins enhanced authentication (MQTT 5); `None` = no such method here. What it ends in goes
+    /// Whether somebody who is known may be in the realm that they ask for: one that the account or the token names,
+    /// or any if it names none.
+    pub fn may_enter(&self, identity: &Identity, realm: &str) -> bool {
+        let parts = self.parts.load();
+        let said = parts.authenticators.iter().find_map(|a| a.may_enter(identity, realm));
+        said.unwrap_or_else(|| identity.is_free_or_in(realm))
+    }
+
+    /// Begins enhanced authentication (MQTT 5), or that of WAMP; `None` = no such method here. What it ends in goes
     /// through [`Access::admit`].
     pub fn exchange(&self, method: &str, credentials: &Credentials) -> Option<Box<dyn Exchange>> {
         let parts = self.parts.load();

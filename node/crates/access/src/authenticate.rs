@@ -6,9 +6,11 @@ use weir_model::Reason;
 
 pub(crate) mod accounts;
 pub(crate) mod certificates;
+pub(crate) mod cryptosign;
 pub(crate) mod hashing;
 pub(crate) mod jwt;
 pub(crate) mod scram;
+pub(crate) mod wampcra;
 
 /// Counts a verdict under the method it was found by; hands it back.
 fn counted<T>(method: &'static str, verdict: Result<T, Reason>) -> Result<T, Reason> {

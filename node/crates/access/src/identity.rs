@@ -59,6 +59,11 @@ impl Identity {
         Identity { principal: Arc::new(principal), realm, expires_at: None, grant }
     }
 
+    /// Whether it is in this realm, or bound to none.
+    pub(crate) fn is_free_or_in(&self, realm: &str) -> bool {
+        *self.realm == *realm || *self.realm == *weir_model::DEFAULT_REALM
+    }
+
     /// Whether its time has passed.
     pub fn is_over(&self, now: UnixMillis) -> bool {
         self.expires_at.is_some_and(|end| end <= now)
@@ -73,9 +78,16 @@ pub trait Authenticator: Send + Sync {
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Option<Result<Identity, Reason>>>;
 
-    /// Begins an exchange of several steps (MQTT 5 enhanced authentication). `None` = not mine.
+    /// Begins an exchange of several steps (MQTT 5 enhanced authentication, CHALLENGE and AUTHENTICATE of WAMP).
+    /// `None` = not mine.
     fn exchange(&self, method: &str, credentials: &Credentials) -> Option<Box<dyn Exchange>> {
         let _ = (method, credentials);
+        None
+    }
+
+    /// Whether somebody of this authenticator's kind may be in a realm that they ask for. `None` = not mine.
+    fn may_enter(&self, identity: &Identity, realm: &str) -> Option<bool> {
+        let _ = (identity, realm);
         None
     }
 
@@ -93,7 +105,8 @@ pub trait Authenticator: Send + Sync {
     }
 }
 
-/// An exchange in progress: one client's, driven by its AUTH packets (MQTT-4.12).
+/// An exchange in progress: one client's, driven by its AUTH packets (MQTT-4.12), or by its HELLO and AUTHENTICATE
+/// (WAMP, "Authentication").
 pub trait Exchange: Send {
     /// Takes what the client sent. After an error or [`Step::Done`] it is over.
     fn step<'a>(&'a mut self, data: &'a [u8]) -> BoxFuture<'a, Result<Step, Reason>>;

@@ -15,7 +15,7 @@ mod rights;
 mod watch;
 
 pub use access::{Access, Parts};
-pub use authenticate::accounts::edit::{AccountError, AccountFile, Listed};
+pub use authenticate::accounts::edit::{AccountError, AccountFile, Listed, NewAccount};
 pub use config::{Anonymous, Config, RefusedSubscribe};
 pub use identity::{Authenticator, Credentials, Exchange, Grant, Identity, Step};
 pub use load::LoadError;

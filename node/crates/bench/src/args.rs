@@ -10,6 +10,7 @@ use crate::cluster::ClusterArgs;
 use crate::compare::CompareArgs;
 use crate::handlers::HandlersArgs;
 use crate::stream::StreamArgs;
+use crate::wamp::WampArgs;
 
 mod target;
 
@@ -46,6 +47,8 @@ pub enum Scenario {
     Stream(StreamArgs),
     /// Handlers of a node started for it: what a binding costs a message, and how soon a program answers
     Handlers(HandlersArgs),
+    /// WAMP events, calls and sessions of a node started for it, and of fox-wamp and crossbar in turn
+    Wamp(WampArgs),
 }
 
 /// What is sent, how fast and for how long.
@@ -177,6 +180,7 @@ impl Args {
             Scenario::Cluster(args) => args.json,
             Scenario::Stream(args) => args.json,
             Scenario::Handlers(args) => args.json,
+            Scenario::Wamp(args) => args.json,
         }
     }
 }
@@ -258,6 +262,7 @@ mod tests {
             ("cluster --only speed", "interest"),
             ("stream --only speed", "jetstream"),
             ("stream --size 7", "8..=65536"),
+            ("wamp --peer autobahn", "crossbar"),
         ] {
             let refused = parse(line).expect_err(line).to_string();
             assert!(refused.contains(allowed), "{line}: {refused}");

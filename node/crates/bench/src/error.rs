@@ -39,6 +39,8 @@ pub enum Error {
     NotAllConsumed { seen: u64, records: u64 },
     #[error("the NATS server at {address} does not do its part: {reason}")]
     Nats { address: std::net::SocketAddr, reason: String },
+    #[error("the WAMP router at {address} does not do its part: {reason}")]
+    Router { address: std::net::SocketAddr, reason: String },
     #[error("the run lost too much to be a result: {figures}")]
     NotAResult { figures: String },
     #[error("none of the brokers asked for was found; install one of them or name others with --peers")]

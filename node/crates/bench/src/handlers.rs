@@ -24,6 +24,8 @@ pub use row::RowName;
 
 /// The name of the handler and of its binding.
 const NAME: &str = "forward";
+/// The handler whose first answer is measured: about 100 KB, parses JSON and keeps state.
+const COMMON: &str = "contacts";
 /// First levels of what goes in, and of what the handler makes of it.
 const IN: &str = "bench";
 const OUT: &str = "copy/bench";
@@ -66,6 +68,8 @@ struct Setup {
     program: PathBuf,
     /// The handler that is measured: it publishes each message again on another topic.
     handler: Vec<u8>,
+    /// [`COMMON`].
+    common: Vec<u8>,
     is_quick: bool,
     size: usize,
     publishers: usize,
@@ -76,10 +80,14 @@ struct Setup {
 ///
 /// Every run has fresh processes, which are alone with the generator.
 pub(crate) fn run(args: &HandlersArgs) -> Result<Figures, Error> {
-    let path = args.handlers.join(format!("{NAME}.wasm"));
+    let program = |name: &str| {
+        let path = args.handlers.join(format!("{name}.wasm"));
+        std::fs::read(&path).map_err(|source| Error::Handler { path, source })
+    };
     let setup = Setup {
         program: args.weir.clone().map_or_else(local::this_program, Ok)?,
-        handler: std::fs::read(&path).map_err(|source| Error::Handler { path, source })?,
+        handler: program(NAME)?,
+        common: program(COMMON)?,
         is_quick: args.quick,
         size: args.size as usize,
         publishers: args.publishers.get() as usize,

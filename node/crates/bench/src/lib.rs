@@ -10,6 +10,7 @@ pub mod figures;
 pub mod handlers;
 pub mod report;
 pub mod stream;
+pub mod wamp;
 
 mod error;
 mod generator;

@@ -1,5 +1,6 @@
 //! One node on this machine, started for a measurement.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Node {
     process: Program,
     mqtt: Url,
+    http: SocketAddr,
     admin: String,
     directory: Arc<Directory>,
 }
@@ -63,7 +65,8 @@ impl Node {
             found.map(|(_, address)| address.clone()).ok_or(Error::NoAddress)
         };
         let mqtt = Url::parse(&format!("mqtt://{}", address("mqtt")?)).map_err(|_| Error::NoAddress)?;
-        Ok(Node { process, mqtt, admin: address("admin")?, directory })
+        let http = address("http")?.parse().map_err(|_| Error::NoAddress)?;
+        Ok(Node { process, mqtt, http, admin: address("admin")?, directory })
     }
 
     /// Clients of MQTT 5 with clean sessions.
@@ -73,6 +76,15 @@ impl Node {
 
     pub(crate) fn process(&self) -> Process {
         Process::of(self.process.pid())
+    }
+
+    /// Where WebSockets are taken.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     pub(crate) async fn admin(&self) -> Result<Client, Error> {

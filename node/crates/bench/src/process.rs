@@ -68,6 +68,30 @@ impl Processes {
     }
 }
 
+/// The processes that a process has started, and those that they have. Who has ended meanwhile is left out.
+pub(crate) fn children(of: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parents: Vec<(u32, u32)> = pids
+        .filter_map(|pid: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, parent(&stat)?))
+        })
+        .collect();
+    let mut found = vec![of];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+/// The second field behind the name.
+fn parent(stat: &str) -> Option<u32> {
+    stat.get(stat.rfind(')')? + 1..)?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// utime and stime: the 12th and 13th field behind the name, which stands in brackets and may hold anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().skip(11);
@@ -90,6 +114,22 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 5 0 0 0 120 34 0 0 20 0 1 0 3 4 5";
         assert_eq!(cpu_ticks(stat), Some(154));
         assert_eq!(cpu_ticks("7 (short) S 1"), None);
+    }
+
+    #[test]
+    fn a_child_of_a_child_is_found() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sleep 60 & echo started; wait"]).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().expect("there is a shell");
+        let mut line = String::new();
+        let mut output = std::io::BufReader::new(shell.stdout.take().expect("it is piped"));
+        std::io::BufRead::read_line(&mut output, &mut line).expect("it says that it has started");
+        let own = children(std::process::id());
+        let below = children(shell.id());
+        assert!(own.contains(&shell.id()) && own.contains(&below[0]), "{own:?} {below:?}");
+        let sleeper = rustix::process::Pid::from_raw(below[0] as i32).expect("it is no zero");
+        let _ = rustix::process::kill_process(sleeper, rustix::process::Signal::KILL);
+        shell.wait().expect("it ends behind its child");
     }
 
     #[test]

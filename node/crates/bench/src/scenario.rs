@@ -12,7 +12,7 @@ use weir_model::Qos;
 use crate::Error;
 use crate::args::{Args, Load, Scenario};
 use crate::report::{LoadReport, Measurement, Report};
-use crate::{cluster, compare, handlers, stream};
+use crate::{cluster, compare, handlers, stream, wamp};
 
 /// Does what `args` ask for. It makes its own threads and runtimes and blocks until they are done, so it must
 /// not be called from an async task.
@@ -27,6 +27,7 @@ pub fn run(args: Args) -> Result<Report, Error> {
         Scenario::Cluster(args) => Report::Figures(cluster::run(&args)?),
         Scenario::Stream(args) => Report::Figures(stream::run(&args)?),
         Scenario::Handlers(args) => Report::Figures(handlers::run(&args)?),
+        Scenario::Wamp(args) => Report::Figures(wamp::run(&args)?),
         other => Report::Load(Box::new(measure(&other)?)),
     })
 }
@@ -40,7 +41,11 @@ fn measure(scenario: &Scenario) -> Result<LoadReport, Error> {
         Scenario::Fanout(args) => ("fanout", &args.target),
         Scenario::Fanin(args) => ("fanin", &args.target),
         Scenario::Durable(args) => ("durable", &args.target),
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
+        Scenario::Compare(_)
+        | Scenario::Cluster(_)
+        | Scenario::Stream(_)
+        | Scenario::Handlers(_)
+        | Scenario::Wamp(_) => {
             return Err(Error::NoPeers);
         }
     };
@@ -60,7 +65,8 @@ fn runs(scenario: &Scenario) -> u32 {
         | Scenario::Compare(_)
         | Scenario::Cluster(_)
         | Scenario::Stream(_)
-        | Scenario::Handlers(_) => 1,
+        | Scenario::Handlers(_)
+        | Scenario::Wamp(_) => 1,
     }
 }
 
@@ -73,9 +79,11 @@ pub(crate) fn once(scenario: &Scenario) -> Result<Measurement, Error> {
         Scenario::Fanout(args) => flow::fanout(args),
         Scenario::Fanin(args) => flow::fanin(args),
         Scenario::Durable(args) => durable::run(args),
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
-            Err(Error::NoPeers)
-        }
+        Scenario::Compare(_)
+        | Scenario::Cluster(_)
+        | Scenario::Stream(_)
+        | Scenario::Handlers(_)
+        | Scenario::Wamp(_) => Err(Error::NoPeers),
     }
 }
 
@@ -91,9 +99,11 @@ fn settings(scenario: &Scenario) -> String {
             let load = of_load(&Load { qos: Qos::AtLeastOnce, ..args.load.clone() });
             format!("{} publishers, {} offline sessions, {load}", args.publishers, args.sessions)
         }
-        Scenario::Compare(_) | Scenario::Cluster(_) | Scenario::Stream(_) | Scenario::Handlers(_) => {
-            String::new()
-        }
+        Scenario::Compare(_)
+        | Scenario::Cluster(_)
+        | Scenario::Stream(_)
+        | Scenario::Handlers(_)
+        | Scenario::Wamp(_) => String::new(),
     }
 }
 

@@ -17,6 +17,10 @@ pub const PROPERTY: &str = "wamp-to";
 /// What client ids of WAMP sessions begin with; the session id follows in decimal.
 pub const SESSION_PREFIX: &str = "wamp-";
 
+/// The role of users that have none, and of those that are nobody.
+pub const USER: &str = "user";
+pub const ANONYMOUS: &str = "anonymous";
+
 /// Who is meant. Of several rules each must let a receiver through.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -32,7 +36,7 @@ pub struct Addressed {
     pub eligible: Names,
 }
 
-/// Sessions, users and roles by name; `None` = no such list was given.
+/// Sessions, users and roles by name, of whoever is nobody the client id for its user; `None` = no such list was given.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Names {
@@ -84,17 +88,33 @@ impl Addressed {
         target.for_publisher(publisher).filter(|_| may)
     }
 
+    /// Whether a member of a share group may be given such a message by this node: one whose session it knows must be
+    /// meant, and of other nodes it is the turn of `next`, which looks among its own members and asks the one after it.
+    pub(crate) fn allows_member(&self, member: &Session, next: Option<u64>) -> bool {
+        match &member.peer {
+            Some(peer) => next == Some(peer.incarnation),
+            None => self.allows(member),
+        }
+    }
+
     /// Whether a session is meant, whoever published.
     pub fn allows(&self, session: &Session) -> bool {
         let id = session.client_id().strip_prefix(SESSION_PREFIX).and_then(|id| id.parse::<u64>().ok());
         let identity = session.identity();
         let principal = identity.as_ref().map(|identity| &identity.principal);
-        let user = principal.and_then(|principal| principal.user_id.as_deref());
+        let user = principal.map(|principal| principal.user_id.as_deref().unwrap_or(&principal.client_id));
         let roles = principal.map_or(&[][..], |principal| &principal.roles);
+        // Whoever has no role has one by how it came in.
+        let stands_for = principal.filter(|_| roles.is_empty()).map(|principal| match principal.user_id {
+            Some(_) => USER,
+            None => ANONYMOUS,
+        });
         let is_session = |ids: &Vec<u64>| id.is_some_and(|id| ids.contains(&id));
         let is_user = |names: &Vec<String>| user.is_some_and(|user| names.iter().any(|name| name == user));
-        let has_role =
-            |names: &Vec<String>| roles.iter().any(|role| names.iter().any(|name| **name == **role));
+        let has_role = |names: &Vec<String>| {
+            let own = roles.iter().map(|role| &**role).chain(stands_for);
+            own.into_iter().any(|role| names.iter().any(|name| name == role))
+        };
         let Addressed { excluded: x, eligible: e, .. } = self;
         let excluded = x.sessions.as_ref().is_some_and(is_session)
             || x.users.as_ref().is_some_and(is_user)

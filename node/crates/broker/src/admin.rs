@@ -5,6 +5,7 @@ mod asking;
 mod ending;
 pub mod events;
 mod farewell;
+mod inquiry;
 mod listing;
 mod moving;
 mod subscriptions;
@@ -23,6 +24,7 @@ pub(crate) use asking::heard;
 pub use ending::EndError;
 pub use events::{Event, EventKind, Events, Lost};
 pub use farewell::Farewell;
+pub use inquiry::Inquired;
 pub use listing::{Listing, Place, Query};
 pub use moving::{Order, Refusal as MoveRefusal, TOLD_WITHIN};
 pub use subscriptions::{Subscribed, Subscribers, Wanted};
@@ -94,6 +96,8 @@ pub struct Admin {
     /// Who was sent to another node of late, and by whose order.
     moves: moving::Moves,
     drain: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// What protocols do when other nodes ask.
+    inquiries: inquiry::Inquiries,
 }
 
 impl Admin {

@@ -6,6 +6,7 @@
 //! binding) or [`stream`] (a group's member is given records) -> [`versions`] (which program) -> [`work`] (one call, and
 //! what is made of it). [`life`] starts and ends what works here.
 
+mod aliases;
 mod bind;
 mod catalog;
 mod chunks;
@@ -18,6 +19,7 @@ mod manage;
 pub mod middleware;
 mod outlet;
 mod reduce;
+mod secrets;
 mod stream;
 mod trial;
 mod versions;

@@ -10,8 +10,7 @@ use parking_lot::RwLock;
 use ractor::{Actor, ActorRef};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_access::Access;
-use weir_model::UnixMillis;
-use weir_store::{Detach, Outcome, ReadError, Restored, SessionKey, SessionKind, SessionOp, Step, Store};
+use weir_store::{ReadError, Restored, SessionKind, Store};
 
 use crate::admin::Admin;
 use crate::binding::{self, Bindings};
@@ -25,6 +24,7 @@ use crate::mirror::Tables;
 use crate::outbox::{Bell, Limits};
 use crate::peers::Peers;
 use crate::pressure::Pressure;
+use crate::publication;
 use crate::publish::settle::Settling;
 use crate::realm::Realm;
 use crate::session::Session;
@@ -38,11 +38,6 @@ use crate::sync::desk::Desk;
 use crate::sys::figures::Figures;
 use crate::timers::{self, Timers};
 use crate::topic::{EXACT_SHARDS, Topics};
-
-/// Restored sessions whose ends are written in one submit.
-const SETTLED_AT_ONCE: usize = 512;
-
-type Ops = smallvec::SmallVec<[SessionOp; 1]>;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +178,9 @@ impl Broker {
         children.extend(janitor::child(&broker));
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
         *broker.0.supervisor.lock() = Some(supervisor);
+        publication::made_by(broker.incarnation());
         broker.configure_streams_later();
+        broker.begin_histories().await;
         // What nodes share, `due` tells who left behind.
         if !broker.store().is_shared() {
             broker.settle_restored(restored).await;
@@ -408,67 +405,4 @@ impl Broker {
         }
         self.sessions().restore(&session);
     }
-
-    /// Sessions of nodes that have lost their leases: as after a start of such a node.
-    pub(crate) async fn settle_orphans(&self, orphans: Vec<Restored>) {
-        let keys: Vec<_> = orphans.iter().map(|orphan| orphan.key.clone()).collect();
-        self.settle_restored(orphans).await;
-        for key in keys {
-            let Some(session) = self.sessions().find(&key.realm, &key.name) else { continue };
-            // Shared messages that its queue holds are for the members that are left.
-            if let Some(realm) = self.realm(&key.realm).filter(|_| !session.is_online()) {
-                session.set_home(None);
-                self.release_shared(&realm, &session);
-            }
-        }
-    }
-
-    /// Sessions whose connection died with the node before, and what all of them still owe.
-    async fn settle_restored(&self, restored: Vec<Restored>) {
-        let now = clock::unix();
-        let mut steps = Vec::new();
-        for row in restored {
-            if row.key.kind == SessionKind::Client
-                && let Some(ops) = settlement(&row, now)
-            {
-                steps.push((row.key.clone(), ops));
-            }
-            for entry in row.outbox {
-                self.publish_owed(row.key.clone(), entry);
-            }
-        }
-        for chunk in steps.chunks(SETTLED_AT_ONCE) {
-            let step = |(key, ops): &(SessionKey, Ops)| Step::Session { key: key.clone(), ops: ops.clone() };
-            let answer = self.submit(chunk.iter().map(step).collect()).await;
-            for ((key, _), outcomes) in chunk.iter().zip(answer) {
-                for outcome in outcomes.into_iter().flatten() {
-                    if let Outcome::Fired(Some(entry)) = outcome {
-                        self.publish_owed(key.clone(), entry);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// What a session's row wants after a start: its connection is gone, so its clocks start, or it ends.
-fn settlement(row: &Restored, now: UnixMillis) -> Option<Ops> {
-    let generation = row.fence.generation;
-    if !row.persistent {
-        let end = SessionOp::End { generation, fence: Some(row.fence.fence) };
-        let ops = [SessionOp::FireWill { generation, fence: Some(row.fence.fence) }, end];
-        return (generation > 0).then(|| ops.into_iter().collect());
-    }
-    if row.detached_at.is_some() {
-        return None;
-    }
-    let seconds = |s: u32| Duration::from_secs(u64::from(s));
-    let forever = row.expiry_seconds == u32::MAX;
-    let detach = Detach {
-        at: now,
-        sent: row.queue.tail,
-        expires_at: (!forever).then(|| now.after(seconds(row.expiry_seconds))),
-        will_at: row.has_will.then(|| now.after(seconds(row.will_delay_seconds))),
-    };
-    Some([SessionOp::Detach { fence: row.fence, detach }].into_iter().collect())
 }

@@ -48,6 +48,30 @@ pub enum Invoke {
     Load,
 }
 
+/// What became of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// Its first callee has come.
+    Created,
+    Registered,
+    Unregistered,
+    /// Its last callee has gone.
+    Deleted,
+}
+
+/// A change of a registration, told by its home once, whatever node the callee is connected to. A home that is lost tells
+/// nothing of what it had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistrationChange {
+    pub kind: ChangeKind,
+    pub realm: Arc<str>,
+    /// The public number of the callee's session.
+    pub session: u64,
+    pub registration: u64,
+    pub procedure: Procedure,
+    pub invoke: Invoke,
+}
+
 /// How a callee registers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RegisterOptions {

@@ -70,14 +70,17 @@ pub struct Config {
     /// How long an idempotency key is known (milliseconds): who sends a message again within it is answered as the first
     /// time, and nothing else happens.
     pub idempotency_window_ms: u64,
-    /// Rules of single realms, each as `[[broker.realm]]` with `name`, `compat` and `retained`; a realm that is not named
-    /// has the defaults.
-    #[schemars(extend("x-allowed" = "a list of { name, compat = \"none\" or \"fox\", retained = \"replace\" or \"merge\" }"))]
+    /// Rules of single realms, each as `[[broker.realm]]` with `name`, `compat`, `retained` and `history`; a realm that is not
+    /// named has the defaults.
+    #[schemars(extend("x-allowed" = "a list of { name, compat = \"none\" or \"fox\", retained = \"replace\" or \"merge\", history = records }"))]
     pub realm: Vec<RealmRules>,
     /// Most publishes that wait for their condition at one topic; beyond, one more is refused with 0x97.
     pub waiters_per_topic_max: usize,
     /// Most publishes of one connection that wait for their condition; beyond, one more is refused with 0x97.
     pub waiters_per_session_max: usize,
+    /// Most subscriptions of one session that have a condition on the body (WAMP `filter`, `weir-filter`); beyond, one more
+    /// is refused with 0x97; 0 = no limit.
+    pub filtered_subscriptions_max: usize,
     /// How long (seconds) a publish waits for its condition before it is refused with 0x83; 0 = for ever.
     pub watch_seconds_max: u64,
     /// Most streams in all realms together; 0 = no limit.
@@ -137,6 +140,7 @@ impl Default for Config {
             realm: Vec::new(),
             waiters_per_topic_max: 128,
             waiters_per_session_max: 64,
+            filtered_subscriptions_max: 100,
             watch_seconds_max: 3600,
             streams_max: 1000,
             groups_max: 1000,

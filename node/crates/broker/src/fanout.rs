@@ -17,6 +17,7 @@ use crate::form::{FormId, Marks, Publish, next_publication};
 use crate::ledger::{Loss, Tally};
 use crate::outbox::{self, Live, RunFrames};
 use crate::peers::{LINK, Outgoing, PeerSet, encode, stream_of};
+use crate::publication;
 use crate::realm::Realm;
 use crate::routes::{Matched, Target};
 use crate::session::Session;
@@ -329,14 +330,26 @@ pub fn deliver(
     message: &Arc<Message>,
     matched: &Matched,
     publisher: Option<&Arc<Session>>,
+    outgoing: Option<&mut Outgoing>,
+) -> u64 {
+    deliver_as(broker, (message, 0), matched, publisher, outgoing)
+}
+
+/// The same; `publication`: what its number is if the message does not say it, 0 = one is made when it is wanted.
+fn deliver_as(
+    broker: &Broker,
+    (message, publication): (&Arc<Message>, u64),
+    matched: &Matched,
+    publisher: Option<&Arc<Session>>,
     mut outgoing: Option<&mut Outgoing>,
 ) -> u64 {
-    let mut frames = Frames::default();
+    let mut frames = Frames { publication, ..Frames::default() };
     let mut copies = matched.denied;
     broker.ledger().lost(Loss::Denied, copies);
     let clustered = broker.peers().any();
     let addressed = Addressed::of(message.properties.as_deref());
-    for target in &matched.targets {
+    let selected = matched.of(message);
+    for target in selected.as_deref().unwrap_or(&matched.targets) {
         let to = match &addressed {
             Some(addressed) => addressed.target(target, publisher),
             None => target.for_publisher(publisher),
@@ -376,7 +389,8 @@ pub fn deliver_kept(
     if let Some(at) = position {
         realm.retained.giving(message, at);
     }
-    deliver(broker, message, matched, publisher, outgoing)
+    let publication = position.map_or(0, publication::of);
+    deliver_as(broker, (message, publication), matched, publisher, outgoing)
 }
 
 /// After a retained value was delivered: a newer one may have been given to receivers here before. What they
@@ -390,7 +404,8 @@ pub fn correct(
     let newer = position.and_then(|at| realm.retained.given_after(&late.topic, at));
     newer.map_or(0, |newer| {
         let again = Arc::new(Message { qos: late.qos, ..Message::clone(&newer) });
-        deliver(broker, &again, matched, None, None)
+        let publication = realm.retained.position(&late.topic).map_or(0, publication::of);
+        deliver_as(broker, (&again, publication), matched, None, None)
     })
 }
 

@@ -2,9 +2,7 @@
 //! share one encoded frame. Implemented by the gateway; the broker knows no wire.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_model::{Message, Properties, Qos, Topic, UnixMillis};
@@ -51,12 +49,7 @@ pub struct Marks<'a> {
     pub publication: u64,
 }
 
-/// A number for a publication: below 2^53, never given twice by this process, and not by others that began elsewhere.
-pub fn next_publication() -> u64 {
-    static NEXT: LazyLock<AtomicU64> =
-        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(std::process::id())));
-    1 + (NEXT.fetch_add(1, Ordering::Relaxed) & ((1 << 53) - 2))
-}
+pub use crate::publication::next as next_publication;
 
 /// Encodes QoS 0 copies for one wire form. Every frame tells its own length, so that the oldest can
 /// be dropped from a buffer of many, and its topic, so that those can be that nobody may have any more.
@@ -82,6 +75,12 @@ pub trait Form: Send + Sync + 'static {
     /// Whether copies say the number of their publication.
     fn tells_publication(&self) -> bool {
         false
+    }
+
+    /// The subscription that one whole frame is for, and its publication, where the form says both.
+    fn event_of(&self, frame: &[u8]) -> Option<(u64, u64)> {
+        let _ = frame;
+        None
     }
 
     /// Whether clients are told why their connection ends, and where else they may go.

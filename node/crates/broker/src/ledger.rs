@@ -99,6 +99,8 @@ reasons! {
         LinkOverrun => "link_overrun",
         /// Middleware refused it for its receiver.
         Middleware => "middleware",
+        /// A live copy of what its receiver was given from the history already.
+        Replayed => "replayed",
     }
 }
 

@@ -21,6 +21,7 @@ mod mirror;
 pub mod outbox;
 pub mod peers;
 pub mod pressure;
+pub mod publication;
 pub mod publish;
 pub mod realm;
 pub mod retained;

@@ -40,6 +40,7 @@ use crate::peers::Pressed;
 use crate::realm::Realm;
 use crate::routes::Matched;
 use crate::session::Session;
+use crate::stream::history;
 use cache::{Cache, Miss};
 pub use commit::Commit;
 use level::Reached;
@@ -179,7 +180,8 @@ impl Publisher {
         };
         let kept = is_kept(&publish, answering, self.fence.is_some(), matched);
         let some_only = is_addressed(publish.properties.as_deref());
-        let slow = kept || some_only || !line_empty || !matched.groups.is_empty() || {
+        let depends = matched.selects() || !matched.groups.is_empty();
+        let slow = kept || some_only || !line_empty || depends || {
             // Each receiver's copy is its own then.
             realm.middleware.wants_of(Hook::Deliver, publish.topic)
         };
@@ -256,7 +258,10 @@ impl Publisher {
             return Verdict::Refused(Reason::Busy);
         }
         let topic_text = topic.clone();
-        let publish = Publish { topic: &topic_text, ..publish };
+        let mut publish = Publish { topic: &topic_text, ..publish };
+        if matched.history_of(publish.qos, publish.properties.as_deref()).is_some() {
+            history::number(&mut publish.properties);
+        }
         let key = claim::key_of(publish.properties.as_deref());
         if key.is_some_and(|key| key.len() > claim::KEY_BYTES_MAX) {
             self.broker.ledger().refuse(Reason::Quota.into());
@@ -462,7 +467,7 @@ impl Publisher {
 fn is_kept(publish: &Publish<'_>, answering: Answering, is_noted: bool, matched: &Matched) -> bool {
     publish.retain
         || (publish.qos > Qos::AtMostOnce && matched.queued)
-        || !matched.captures.is_empty()
+        || matched.is_recorded(publish.qos, publish.properties.as_deref())
         || claim::key_of(publish.properties.as_deref()).is_some()
         || publish.conditions.is_some()
         || (is_noted && matches!(answering, Answering::Pubrec(_)))

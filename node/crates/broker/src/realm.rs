@@ -28,6 +28,19 @@ pub struct RealmRules {
     pub compat: Compat,
     /// What becomes of a retained value when another one is published.
     pub retained: RetainedRule,
+    /// How many events are recorded, to be read again by `after` and `wamp.subscription.get_events`: what is published with
+    /// QoS 1 or 2, or with WAMP's `trace`. 0 = none. Without it 10000 with `compat = "fox"`, else 0.
+    pub history: Option<u64>,
+}
+
+/// Events that fox-wamp keeps.
+const FOX_HISTORY: u64 = 10_000;
+
+impl RealmRules {
+    /// How many events are recorded; 0 = none.
+    pub fn history_records(&self) -> u64 {
+        self.history.unwrap_or(if self.compat == Compat::Fox { FOX_HISTORY } else { 0 })
+    }
 }
 
 /// Another router whose clients find what they know.

@@ -7,6 +7,7 @@ mod captures;
 mod linked;
 pub mod matched;
 pub mod members;
+pub mod selected;
 pub mod trie;
 
 use std::hash::BuildHasher;
@@ -17,12 +18,13 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::RwLock;
 use weir_access::Access;
 use weir_model::Filter;
+use weir_model::topic::is_reserved;
 use weir_store::SubscriptionOptions;
 
 use crate::binding::live::Live;
 use crate::session::Session;
 use crate::share::Group;
-use crate::stream::Stream;
+use crate::stream::{Stream, history};
 use captures::Captures;
 pub use matched::{Matched, Target};
 use members::Members;
@@ -47,6 +49,8 @@ pub struct Routes {
     wildcards: RwLock<Trie>,
     wildcard_generation: AtomicU64,
     captures: RwLock<Captures<Stream>>,
+    /// The history of the realm, if it keeps one.
+    history: RwLock<Option<Arc<Stream>>>,
     live: RwLock<Captures<Live>>,
 }
 
@@ -58,6 +62,7 @@ impl Default for Routes {
             wildcards: RwLock::new(Trie::default()),
             wildcard_generation: AtomicU64::new(0),
             captures: RwLock::default(),
+            history: RwLock::default(),
             live: RwLock::default(),
         }
     }
@@ -79,10 +84,7 @@ impl Routes {
 
     /// Adds a subscriber, or replaces its options. `known`: it may be there already.
     pub fn insert(&self, filter: &Filter, session: &Arc<Session>, options: SubscriptionOptions, known: bool) {
-        self.change(filter, |members| match filter.share() {
-            Some(_) => members.join(filter, session, options),
-            None => members.insert(session, options, known),
-        });
+        self.change(filter, |members| members.put(filter, session, options, known));
     }
 
     pub fn remove(&self, filter: &Filter, session: &Arc<Session>) {
@@ -109,6 +111,11 @@ impl Routes {
 
     /// A stream captures other topics from now on, or is there for the first time, or no more.
     pub(crate) fn capture(&self, before: Option<&Arc<Stream>>, now: Option<&Arc<Stream>>) {
+        if before.or(now).is_some_and(|stream| *stream.name == *history::NAME) {
+            *self.history.write() = now.cloned();
+            self.wildcard_generation.fetch_add(1, Ordering::Release);
+            return;
+        }
         let mut captures = self.captures.write();
         if let Some(stream) = before {
             stream.definition.filters.iter().for_each(|filter| captures.remove(filter, stream));
@@ -119,6 +126,11 @@ impl Routes {
         drop(captures);
         // Whatever was matched before does not know.
         self.wildcard_generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The stream that is the history of the realm.
+    pub fn history(&self) -> Option<Arc<Stream>> {
+        self.history.read().clone()
     }
 
     /// A binding takes topics live from now on, or no more.
@@ -164,7 +176,8 @@ impl Routes {
         let whole = self.wildcards.read().visit(topic, nodes_max, &mut |members| found.add(members));
         whole.then(|| {
             let (captures, live) = (self.captures.read().find(topic), self.live.read().find(topic));
-            let captured = matched::Captured { captures, live };
+            let history = self.history.read().clone().filter(|_| !is_reserved(topic));
+            let captured = matched::Captured { captures, history, live };
             found.finish(generations, version, captured, &|session| session.may_receive(access, topic))
         })
     }

@@ -6,9 +6,11 @@
 
 pub mod directory;
 pub mod intake;
+mod orphans;
 pub mod owner;
 pub mod shard;
 mod subscriptions;
+pub mod testament;
 pub mod wheel;
 pub mod window;
 
@@ -279,11 +281,26 @@ impl Session {
         self.subscriptions.lock().to_vec()
     }
 
-    /// Those whose filters begin with `prefix`, in no order.
+    /// Those whose patterns begin with `prefix`, in no order.
     pub fn subscriptions_below(&self, prefix: &str) -> Vec<(Filter, SubscriptionOptions)> {
         let mut found = self.subscriptions.lock().to_vec();
-        found.retain(|(filter, _)| filter.as_str().starts_with(prefix));
+        found.retain(|(filter, _)| filter.share().is_none() && filter.pattern().starts_with(prefix));
         found
+    }
+
+    /// Its subscriptions of one pattern that are not shared: one, but several while they select differently.
+    pub fn subscriptions_of(&self, pattern: &str) -> Vec<Filter> {
+        self.subscriptions.lock().of_pattern(pattern)
+    }
+
+    /// How many of its subscriptions have a condition on the body.
+    pub fn filtered_subscriptions(&self) -> usize {
+        self.subscriptions.lock().filtered()
+    }
+
+    /// Whether any of them selects of what matches.
+    pub fn selects(&self) -> bool {
+        self.subscriptions.lock().to_vec().iter().any(|(filter, _)| filter.selector().is_some())
     }
 
     /// How it has subscribed to a filter, if it has.

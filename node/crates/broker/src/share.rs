@@ -99,6 +99,20 @@ impl Group {
         members.iter().find(|m| Arc::ptr_eq(&m.session, session)).map(|m| m.options)
     }
 
+    /// The node that is asked after `me` for a member that is meant: of those that have members the one with the next
+    /// higher incarnation, or else the lowest. So each is asked once before any is asked again.
+    pub(crate) fn next_node(&self, me: u64) -> Option<u64> {
+        let members = self.members.read();
+        let nodes =
+            || members.iter().filter_map(|member| member.session.peer.as_ref()).map(|peer| peer.incarnation);
+        nodes().filter(|node| *node > me).min().or_else(|| nodes().min())
+    }
+
+    /// How many other nodes have members.
+    pub(crate) fn nodes(&self) -> usize {
+        self.members.read().iter().filter(|member| member.session.peer.is_some()).count()
+    }
+
     /// Those that stand for other nodes.
     pub fn linked(&self) -> Vec<Member> {
         self.members.read().iter().filter(|m| m.session.peer.is_some()).cloned().collect()

@@ -8,6 +8,7 @@ pub mod catalog;
 pub mod definition;
 pub mod following;
 pub mod group;
+pub mod history;
 pub mod janitor;
 pub mod key;
 pub mod manage;

@@ -15,9 +15,11 @@ pub(crate) mod desk;
 mod guard;
 mod guards;
 mod merge;
+pub mod selector;
 pub(crate) mod ticket;
 pub(crate) mod watch;
 
 pub use condition::{Condition, ConditionError};
-pub use conditions::{Conditions, Reading};
+pub use conditions::{After, Conditions, Reading, ReadingError, Retained};
 pub use merge::merged;
+pub use selector::{Selector, Subject};

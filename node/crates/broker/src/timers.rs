@@ -194,7 +194,7 @@ async fn run_due(broker: Broker) -> bool {
             }
         }
     }
-    broker.settle_orphans(orphans).await;
+    broker.settle_orphans_in_turn(orphans).await;
     found
 }
 

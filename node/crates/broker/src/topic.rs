@@ -45,10 +45,12 @@ impl Topics {
         for (filter, options) in filters {
             // Told before it is noted: whoever takes it off the list untells it.
             let told = self.links.get().filter(|_| session.stored.is_none() && !session.has(filter));
-            told.inspect(|links| links.interest().add(&realm.name, filter));
+            // What matches is selected of here, not at the other nodes.
+            let asked = filter.unselected();
+            told.inspect(|links| links.interest().add(&realm.name, &asked));
             let noted = session.note(filter, *options);
             if noted != Some(false) {
-                told.inspect(|links| links.interest().remove(&realm.name, filter));
+                told.inspect(|links| links.interest().remove(&realm.name, &asked));
             }
             let Some(known) = noted else { continue };
             let change = Change::Insert { filter: filter.clone(), options: *options, known };
@@ -94,7 +96,7 @@ impl Topics {
     /// A clean session wants a filter no more: other nodes hear of it.
     fn untell(&self, realm: &Realm, session: &Session, filter: &Filter) {
         if let Some(links) = self.links.get().filter(|_| session.stored.is_none()) {
-            links.interest().remove(&realm.name, filter);
+            links.interest().remove(&realm.name, &filter.unselected());
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Config {
     pub auth_failures_max: u32,
     /// Seconds within which the failed authentications from one address are counted.
     pub auth_failures_window_seconds: u64,
+    /// What MQTT clients share with those of WAMP.
+    pub mqtt: crate::mqtt::config::Config,
     /// WAMP.
     pub wamp: crate::wamp::config::Config,
 }
@@ -78,6 +80,7 @@ impl Default for Config {
             flapping_hold_seconds: 30,
             auth_failures_max: 100,
             auth_failures_window_seconds: 60,
+            mqtt: crate::mqtt::config::Config::default(),
             wamp: crate::wamp::config::Config::default(),
         }
     }

@@ -36,8 +36,31 @@ pub struct Listen {
     /// RawSocket.
     pub wamp: Option<SocketAddr>,
     pub wamps: Option<SocketAddr>,
+    /// fox-wamp's own protocol.
+    pub hyper: Option<SocketAddr>,
     /// Where a development certificate is made if none is configured.
     pub certificate_dir: PathBuf,
+}
+
+impl Listen {
+    /// The listeners there are to be, by name.
+    fn wanted(
+        &self,
+        tls: Option<&tls::ServerConfig>,
+    ) -> impl Iterator<Item = (&'static str, SocketAddr, Kind, Speaks)> {
+        let secure = |kind: fn(tls::ServerConfig) -> Kind| tls.cloned().map(kind);
+        let all = [
+            ("mqtt", self.mqtt, Some(Kind::Tcp), Speaks::Mqtt),
+            ("mqtts", self.mqtts, secure(Kind::Tls), Speaks::Mqtt),
+            ("http", self.http, Some(Kind::Http), Speaks::Http),
+            ("https", self.https, secure(Kind::Https), Speaks::Http),
+            ("quic", self.quic, secure(Kind::Quic), Speaks::Quic),
+            ("wamp", self.wamp, Some(Kind::Tcp), Speaks::Wamp),
+            ("wamps", self.wamps, secure(Kind::Tls), Speaks::Wamp),
+            ("hyper", self.hyper, Some(Kind::Tcp), Speaks::Hyper),
+        ];
+        all.into_iter().filter_map(|(name, address, kind, speaks)| Some((name, address?, kind?, speaks)))
+    }
 }
 
 /// Why a gateway did not start.
@@ -102,19 +125,8 @@ impl Gateway {
         let shared = Arc::new(Shared { broker: broker.clone(), config, linger, flapping, failures, drain });
         let http =
             Arc::new(Http { render, health, ready: ready.clone(), limits: limits.clone(), wamp_bytes_max });
-        let secure = |kind: fn(tls::ServerConfig) -> Kind| tls.clone().map(kind);
-        let wanted = [
-            ("mqtt", listen.mqtt, Some(Kind::Tcp), Speaks::Mqtt),
-            ("mqtts", listen.mqtts, secure(Kind::Tls), Speaks::Mqtt),
-            ("http", listen.http, Some(Kind::Http), Speaks::Http),
-            ("https", listen.https, secure(Kind::Https), Speaks::Http),
-            ("quic", listen.quic, secure(Kind::Quic), Speaks::Quic),
-            ("wamp", listen.wamp, Some(Kind::Tcp), Speaks::Wamp),
-            ("wamps", listen.wamps, secure(Kind::Tls), Speaks::Wamp),
-        ];
         let (mut doors, mut addresses) = (Vec::new(), Vec::new());
-        for (name, address, kind, speaks) in wanted {
-            let (Some(address), Some(kind)) = (address, kind) else { continue };
+        for (name, address, kind, speaks) in listen.wanted(tls.as_ref()) {
             let mut listener = Listener::bind(address, kind, &net)?;
             if names(&net.proxy_protocol, name) {
                 listener = listener.behind(trusted.clone());
@@ -141,6 +153,7 @@ impl Gateway {
         let children = doors.iter().cloned().map(listeners::child).collect();
         let (supervisor, _) = Actor::spawn(None, Supervisor, children).await?;
         let mut watches = vec![tokio::spawn(mind_pressure(broker.clone(), limits.clone())).abort_handle()];
+        watches.push(crate::wamp::meta::events::begin(&broker));
         let interval = Duration::from_secs(net.tls.reload_seconds);
         if let Some(tls) = tls.clone().filter(|_| !interval.is_zero()) {
             watches.push(tokio::spawn(tls.watch(interval)).abort_handle());
@@ -243,7 +256,7 @@ fn names(listeners: &[String], name: &str) -> bool {
 /// A listener that cannot be behind a proxy, or that believes nobody, is a mistake worth telling.
 fn check_proxies(net: &weir_net::Config) -> Result<(), StartError> {
     let lists = [
-        ("proxy_protocol", &net.proxy_protocol, "mqtt, mqtts, http, https, wamp, wamps"),
+        ("proxy_protocol", &net.proxy_protocol, "mqtt, mqtts, http, https, wamp, wamps, hyper"),
         ("forwarded_for", &net.forwarded_for, "http, https"),
     ];
     for (key, listeners, allowed) in lists {

@@ -2,7 +2,8 @@
 //! protocol.
 //!
 //! [`listeners`] accept, [`http`] upgrades, [`connection`] moves bytes between a socket and a channel,
-//! [`mqtt`] is the channel of MQTT 3.1, 3.1.1 and 5, [`wamp`] that of WAMP v2.
+//! [`mqtt`] is the channel of MQTT 3.1, 3.1.1 and 5, [`wamp`] that of WAMP v2,
+//! [`hyper`] that of fox-wamp's own protocol.
 
 pub mod config;
 pub mod connection;
@@ -11,6 +12,7 @@ pub mod flapping;
 mod gateway;
 pub mod health;
 pub mod http;
+pub mod hyper;
 mod limited;
 pub mod listeners;
 pub mod metrics;
@@ -34,4 +36,5 @@ pub static FORMS: &[&dyn weir_broker::Form] = &[
     &wamp::form::ALL[4],
     &wamp::form::ALL[5],
     &wamp::form::ALL[6],
+    &hyper::form::HYPER,
 ];

@@ -19,6 +19,7 @@ use weir_net::{AcceptError, EstablishError, Incoming, Listener, Stream};
 use weir_wire::wamp::Serialization;
 
 use crate::http::Http;
+use crate::hyper;
 use crate::mqtt::{self, handshake::Peer};
 use crate::wamp::{self, introduce::Spoken};
 
@@ -31,6 +32,8 @@ pub enum Speaks {
     Mqtt,
     /// RawSocket.
     Wamp,
+    /// fox-wamp's own protocol.
+    Hyper,
     /// What a WebSocket's subprotocol says.
     Http,
     /// What ALPN says.
@@ -195,10 +198,11 @@ struct Guest {
 /// A client that was let in, and what it holds of the node while it stays.
 type LetIn = (Client, mpsc::Sender<()>, Permit);
 
-/// A client of either protocol.
+/// A client of any protocol.
 enum Client {
     Mqtt(Box<mqtt::Client>),
     Wamp(Box<wamp::Client>),
+    Hyper(Box<hyper::Client>),
 }
 
 impl Client {
@@ -207,6 +211,7 @@ impl Client {
         match self {
             Client::Mqtt(client) => client.run().await,
             Client::Wamp(client) => client.run().await,
+            Client::Hyper(client) => client.run().await,
         }
     }
 
@@ -214,6 +219,7 @@ impl Client {
         match self {
             Client::Mqtt(client) => client.say_goodbye(),
             Client::Wamp(client) => client.say_goodbye(),
+            Client::Hyper(client) => client.say_goodbye(),
         }
     }
 }
@@ -222,6 +228,7 @@ impl Client {
 enum First {
     Mqtt((Stream, Vec<u8>)),
     Wamp(Box<wamp::Introduced>),
+    Hyper(Box<hyper::Introduced>),
 }
 
 /// Handshakes, up to letting a client in.
@@ -239,6 +246,7 @@ async fn welcome(guest: Guest, incoming: Incoming, mut half_open: HalfOpen) -> O
     let client = match first {
         First::Mqtt(first) => Client::Mqtt(mqtt::accept(&guest.shared, first, peer).await?),
         First::Wamp(first) => Client::Wamp(wamp::accept(&guest.shared, *first, peer).await?),
+        First::Hyper(first) => Client::Hyper(hyper::accept(&guest.shared, *first, peer).await?),
     };
     if !guest.http.ready.load(Ordering::Acquire) {
         // The node began to stop or to drain in between, and this client was not there to be told.
@@ -259,7 +267,7 @@ async fn approach(guest: &Guest, incoming: Incoming, half_open: &mut HalfOpen) -
         certificate: established.client_certificate.map(Arc::from),
     };
     let (stream, spoken) = match guest.speaks {
-        Speaks::Mqtt => (established.stream, None),
+        Speaks::Mqtt | Speaks::Hyper => (established.stream, None),
         Speaks::Wamp => (established.stream, Some(Spoken::RawSocket)),
         Speaks::Quic => {
             let alpn = established.alpn.as_deref().and_then(|alpn| std::str::from_utf8(alpn).ok());
@@ -282,6 +290,9 @@ async fn approach(guest: &Guest, incoming: Incoming, half_open: &mut HalfOpen) -
     let span = mqtt::trace::connection(&peer.origin());
     let first = async {
         Some(match spoken {
+            None if guest.speaks == Speaks::Hyper => {
+                First::Hyper(Box::new(hyper::introduce::login(&guest.shared, stream).await?))
+            }
             None => First::Mqtt(mqtt::handshake::first_packet(&guest.shared, stream).await?),
             Some(spoken) => {
                 let introduced = wamp::introduce::first_message(&guest.shared, stream, spoken).await?;

@@ -36,11 +36,20 @@ pub fn describe() {
     count("weir_gateway_held_total", "Times a publisher was held for lack of memory.");
     count("weir_gateway_throttled_total", "Times a connection was held to one of its rates.");
     count("weir_gateway_flapping_total", "CONNECTs refused because their client flaps.");
+    count("weir_gateway_mqtt_requests_total", "MQTT 5 requests that became calls.");
+    count("weir_gateway_hyper_errors_total", "Requests of Hyper clients answered with ERR.");
     count("weir_gateway_wamp_errors_total", "Requests of WAMP clients answered with ERROR, by message.");
     count("weir_gateway_wamp_events_cut_total", "Events too long for a frame, sent without their arguments.");
     count("weir_gateway_wamp_messages_too_long_total", "Messages longer than a WAMP client takes, left out.");
     count("weir_gateway_wamp_realms_refused_total", "HELLOs for realms that there are not.");
     count("weir_gateway_wamp_sessions_refused_total", "WAMP sessions refused for who asks, by reason.");
-    count("weir_gateway_wamp_meta_events_total", "Events about sessions and subscriptions that were wanted.");
+    count(
+        "weir_gateway_wamp_meta_events_total",
+        "Events about sessions, subscriptions and registrations that were wanted.",
+    );
+    count(
+        "weir_gateway_wamp_meta_events_dropped_total",
+        "Events about registrations that were too many at a time.",
+    );
     count("weir_gateway_auth_throttled_total", "CONNECTs refused for many failed ones from their address.");
 }

@@ -4,6 +4,7 @@
 //! session is one of the directory's, called `wamp-<id>`, and publishes through the one door like all others.
 
 pub mod authenticate;
+pub mod catching;
 pub mod channel;
 pub mod config;
 pub mod form;
@@ -13,6 +14,7 @@ pub mod introduce;
 pub mod meta;
 pub mod properties;
 pub mod publish;
+pub mod reading;
 pub mod reason;
 pub mod retained;
 pub mod rpc;

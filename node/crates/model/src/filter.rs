@@ -1,6 +1,10 @@
 //! A filter: a pattern of topics, `+` for one level, `#` for the rest, `$share/<name>/` in front
 //! for a shared subscription (MQTT-4.7.1, MQTT-4.8.2).
+//!
+//! In front of the pattern the broker itself may write `$where/<selector>/`: of what matches, only what the selector takes.
+//! To this crate a selector is a text; clients have no way of their own to write one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,12 +14,17 @@ use crate::topic::{Invalid, TOPIC_LEVELS_MAX, check_size, is_reserved};
 
 const SHARE_PREFIX: &str = "$share/";
 
+const WHERE_PREFIX: &str = "$where/";
+
+/// Bytes of a selector, as it stands in a filter.
+const SELECTOR_BYTES_MAX: usize = 16 << 10;
+
 /// A valid topic filter as the client wrote it. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Arc<str>", into = "Arc<str>")]
 pub struct Filter {
     text: Arc<str>,
-    /// Where the topic part starts: 0, or behind `$share/<name>/`.
+    /// Where the topic part starts: 0, or behind `$share/<name>/` or `$where/<selector>/`.
     pattern_at: u16,
     wildcard: bool,
 }
@@ -38,7 +47,61 @@ impl Filter {
     /// The share name of a shared subscription.
     pub fn share(&self) -> Option<&str> {
         let end = (self.pattern_at as usize).checked_sub(1)?;
-        Some(&self.text[SHARE_PREFIX.len()..end])
+        self.text[..end].strip_prefix(SHARE_PREFIX)
+    }
+
+    /// What stands between `$where/` and the pattern, as it stands there: two filters select alike if it is the same.
+    pub fn selector(&self) -> Option<&str> {
+        let end = (self.pattern_at as usize).checked_sub(1)?;
+        self.text[..end].strip_prefix(WHERE_PREFIX)
+    }
+
+    /// What [`Filter::selector`] was made from.
+    pub fn selector_text(&self) -> Option<Cow<'_, str>> {
+        let text = self.selector()?;
+        let plain = |text: &str| {
+            text.replace("%2F", "/")
+                .replace("%2B", "+")
+                .replace("%23", "#")
+                .replace("%00", "\0")
+                .replace("%25", "%")
+        };
+        Some(if text.contains('%') { plain(text).into() } else { text.into() })
+    }
+
+    /// The same pattern, for what `selector` takes only.
+    ///
+    /// # Errors
+    /// The selector is empty or too long, or the filter is shared.
+    pub fn selecting(&self, selector: &str) -> Result<Filter, Invalid> {
+        if self.share().is_some() {
+            return Err(Invalid::BadSelector);
+        }
+        let mut text = String::from(WHERE_PREFIX);
+        for character in selector.chars() {
+            match character {
+                '%' => text.push_str("%25"),
+                '/' => text.push_str("%2F"),
+                '+' => text.push_str("%2B"),
+                '#' => text.push_str("%23"),
+                '\0' => text.push_str("%00"),
+                other => text.push(other),
+            }
+        }
+        text.push('/');
+        text.push_str(self.pattern());
+        Filter::new(&text)
+    }
+
+    /// The same pattern without a selector.
+    pub fn unselected(&self) -> Cow<'_, Filter> {
+        match self.selector() {
+            None => Cow::Borrowed(self),
+            Some(_) => {
+                let text = Arc::from(self.pattern());
+                Cow::Owned(Filter { text, pattern_at: 0, wildcard: self.wildcard })
+            }
+        }
     }
 
     /// Whether the pattern has a `+` or `#`; one without matches one topic.
@@ -73,11 +136,13 @@ impl TryFrom<Arc<str>> for Filter {
     type Error = Invalid;
 
     fn try_from(text: Arc<str>) -> Result<Filter, Invalid> {
-        check_size(&text)?;
+        let selector_at = text.strip_prefix(WHERE_PREFIX).map(selector_len).transpose()?;
+        let selected_at = selector_at.map_or(0, |len| WHERE_PREFIX.len() + len + 1);
+        check_size(&text[selected_at..])?;
         let pattern_at = match text.strip_prefix(SHARE_PREFIX) {
             Some(rest) => SHARE_PREFIX.len() + share_name_len(rest)? + 1,
             None if &*text == "$share" => return Err(Invalid::BadShare),
-            None => 0,
+            None => selected_at,
         };
         let wildcard = check_pattern(&text[pattern_at..])?;
         Ok(Filter { pattern_at: pattern_at as u16, wildcard, text })
@@ -96,6 +161,19 @@ fn share_name_len(rest: &str) -> Result<usize, Invalid> {
             Ok(name.len())
         }
         _ => Err(Invalid::BadShare),
+    }
+}
+
+fn selector_len(rest: &str) -> Result<usize, Invalid> {
+    match rest.split_once('/') {
+        Some((selector, pattern))
+            if (1..=SELECTOR_BYTES_MAX).contains(&selector.len())
+                && !pattern.starts_with(SHARE_PREFIX)
+                && !pattern.starts_with(WHERE_PREFIX) =>
+        {
+            Ok(selector.len())
+        }
+        _ => Err(Invalid::BadSelector),
     }
 }
 
@@ -189,7 +267,29 @@ mod tests {
         assert_eq!(Filter::new("jobs").unwrap().share(), None);
     }
 
+    #[test]
+    fn a_selecting_filter_is_its_pattern_for_topics_and_another_filter_beside_it() {
+        let plain = Filter::new("a/+").unwrap();
+        let filter = plain.selecting(r#"{"n/m":"+#%25"}"#).unwrap();
+        assert_eq!((filter.pattern(), filter.share()), ("a/+", None));
+        assert!(filter.is_wildcard() && filter.matches("a/b") && filter != plain);
+        assert_eq!(filter.selector_text().unwrap(), r#"{"n/m":"+#%25"}"#);
+        assert_eq!(Filter::new(filter.as_str()).unwrap(), filter);
+        assert_eq!(*filter.unselected(), plain);
+        assert!(Filter::new("$share/g/a").unwrap().selecting("{}").is_err());
+        for bad in ["$where/x", "$where//a", "$where/x/", "$where/x/$share/g/a", "$where/x/$where/y/a"] {
+            assert!(Filter::new(bad).is_err(), "{bad}");
+        }
+        assert!(plain.selecting(&"x".repeat(20_000)).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn every_selector_is_read_back_as_it_was(selector in "\\PC{1,40}|[%/+#0-9A-F]{1,20}") {
+            let filter = Filter::new("a/#").unwrap().selecting(&selector).unwrap();
+            prop_assert_eq!(filter.selector_text().unwrap(), selector.as_str());
+        }
+
         #[test]
         fn a_topic_matches_itself_and_hash(topic in "[a-z/]{1,20}") {
             prop_assert!(matches(&topic, &topic));

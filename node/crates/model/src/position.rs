@@ -15,11 +15,16 @@ pub struct Position {
     pub seq: u64,
 }
 
+/// The highest `seq` of a millisecond: the next one is of the millisecond after it, so that 12 bits hold it.
+const SEQ_MAX: u64 = (1 << 12) - 1;
+
 impl Position {
     /// The place after this one at the store's time `now_ms`, also when the clock went back.
     pub fn next(self, now_ms: u64) -> Position {
         if now_ms > self.ms {
             Position { ms: now_ms, seq: 0, ..self }
+        } else if self.seq >= SEQ_MAX {
+            Position { ms: self.ms + 1, seq: 0, ..self }
         } else {
             Position { seq: self.seq + 1, ..self }
         }
@@ -60,6 +65,8 @@ mod tests {
         let second = first.next(90);
         assert_eq!(second, Position { epoch: 1, ms: 100, seq: 1 });
         assert!(second.next(101) > second);
+        let full = Position { seq: 4095, ..first };
+        assert_eq!(full.next(100), Position { epoch: 1, ms: 101, seq: 0 });
     }
 
     #[test]

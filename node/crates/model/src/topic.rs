@@ -28,6 +28,8 @@ pub enum Invalid {
     MisplacedWildcard,
     #[error("is not `$share/<name>/<filter>` with a name free of wildcards")]
     BadShare,
+    #[error("begins with `$where/`, which is not for clients to write")]
+    BadSelector,
 }
 
 /// A valid topic name: not empty, no wildcard, no null, within the limits (MQTT-4.7.3).

@@ -23,7 +23,7 @@ pub struct Config {
     pub linger_bytes_max: u64,
     /// The longest WebSocket frame taken, in payload bytes; a longer one closes the connection with 1009.
     pub ws_frame_bytes_max: u32,
-    /// Listeners (mqtt, mqtts, http, https, wamp, wamps) behind a proxy that begins each connection with a PROXY protocol header, version 1 or 2; `trusted_proxies` must send it there and nobody else may connect.
+    /// Listeners (mqtt, mqtts, http, https, wamp, wamps, hyper) behind a proxy that begins each connection with a PROXY protocol header, version 1 or 2; `trusted_proxies` must send it there and nobody else may connect.
     pub proxy_protocol: Vec<String>,
     /// Listeners (http, https) that take a client's address from `X-Forwarded-For`: the right-most one that is no trusted proxy's, if a trusted proxy connects.
     pub forwarded_for: Vec<String>,

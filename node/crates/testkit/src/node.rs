@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::{LOOK_AGAIN, PATIENCE, eventually};
 use output::Output;
 
 /// The listeners a node can open, as `weir serve` names them.
-const LISTENERS: [&str; 9] = ["mqtt", "mqtts", "http", "https", "quic", "peer", "admin", "wamp", "wamps"];
+const LISTENERS: [&str; 10] =
+    ["mqtt", "mqtts", "http", "https", "quic", "peer", "admin", "wamp", "wamps", "hyper"];
 
 /// What a node is started with. Listens for `mqtt` on a free port of loopback, and for nothing else unless told.
 #[derive(Debug, Clone)]
@@ -272,6 +274,25 @@ impl Node {
         }
         drop(self);
         change(builder).try_start()
+    }
+
+    /// Lets the node die when it reaches a fault point the `count`th time (`WEIR_FAULT`). Returns one that lives, on the
+    /// same data and ports.
+    ///
+    /// # Panics
+    /// It ended otherwise, or the next one did not get ready.
+    pub fn die_at(self, point: &str, count: u32) -> Node {
+        let told = format!("{point}:{count}");
+        let (status, node) = match self.try_restart_with(|builder| builder.env("WEIR_FAULT", told)) {
+            Ok(mut doomed) => {
+                (Some(doomed.wait()), doomed.restart_with(|builder| builder.without_env("WEIR_FAULT")))
+            }
+            // Some points are passed before the node is ready.
+            Err(error) => (error.status, error.builder.without_env("WEIR_FAULT").start()),
+        };
+        let signal = status.and_then(|status| status.signal());
+        assert_eq!(signal, Some(Signal::ABORT.as_raw()), "{point}: {status:?}");
+        node
     }
 
     /// SIGTERM, and how it ended.

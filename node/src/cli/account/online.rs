@@ -7,7 +7,7 @@ use weir_admin::proto::{
     AccountsShowPolicyRequest,
 };
 
-use super::{Action, Args};
+use super::{Action, Args, proofs};
 use crate::cli::Failure;
 use crate::cli::admin::{List, block_on, refused, say, say_json, text};
 
@@ -18,19 +18,27 @@ pub fn run(args: &Args, named: bool) -> Result<(), Failure> {
         block_on(async { server.connect().await.map(drop) })?;
     }
     let password = match &args.action {
-        Action::Add { name, password, .. } | Action::Passwd { name, password, .. } => password.read(name)?,
+        Action::Add { name, password, wamp, .. } => wamp.password(name, password)?.unwrap_or_default(),
+        Action::Passwd { name, password, .. } => password.read(name)?,
         _ => String::new(),
     };
     block_on(async {
         let client = server.connect().await?;
         match &args.action {
-            Action::Add { name, role, .. } => {
-                let request = AccountsCreateRequest { name: name.clone(), password, roles: role.clone() };
+            Action::Add { name, role, realm, wamp, .. } => {
+                let request = AccountsCreateRequest {
+                    name: name.clone(),
+                    password,
+                    roles: role.clone(),
+                    wampcra: wamp.wampcra,
+                    public_keys: wamp.public_key.clone(),
+                    realms: realm.clone(),
+                };
                 client.accounts().create(request).await.map_err(refused)?;
                 say(&format!("account added: {}\n", text(name)))
             }
-            Action::Passwd { name, .. } => {
-                let request = AccountsSetPasswordRequest { name: name.clone(), password };
+            Action::Passwd { name, wampcra, .. } => {
+                let request = AccountsSetPasswordRequest { name: name.clone(), password, wampcra: *wampcra };
                 client.accounts().set_password(request).await.map_err(refused)?;
                 say(&format!("password changed: {}\n", text(name)))
             }
@@ -46,22 +54,21 @@ pub fn run(args: &Args, named: bool) -> Result<(), Failure> {
 }
 
 async fn list(client: &Client, json: bool) -> Result<(), Failure> {
-    let mut list = List::begin(json, &["name", "password", "roles"])?;
+    let mut list = List::begin(json, &["name", "proofs", "roles", "realms"])?;
     let mut page_token = String::new();
     loop {
         let request = AccountsListRequest { page_size: 0, page_token };
         let page = client.accounts().list(request).await.map_err(refused)?.into_inner();
         let entries = page.accounts.iter().map(|account| {
-            let kind = Some(&account.password_kind).filter(|kind| !kind.is_empty());
+            let kind = Some(&*account.password_kind).filter(|kind| !kind.is_empty());
             let value = json!({
                 "name": account.name, "roles": account.roles, "password": kind, "scram": account.scram,
+                "wampcra": account.wampcra, "public_keys": account.public_keys, "realms": account.realms,
             });
-            let kinds = if account.scram {
-                format!("{}+scram", account.password_kind)
-            } else {
-                account.password_kind.clone()
-            };
-            (value, vec![account.name.clone(), kinds, account.roles.join(",")])
+            let has_key = !account.public_keys.is_empty();
+            let kinds = proofs(kind, account.scram, account.wampcra, has_key);
+            let (roles, realms) = (account.roles.join(","), account.realms.join(","));
+            (value, vec![account.name.clone(), kinds, roles, realms])
         });
         list.page(entries.collect())?;
         page_token = page.next_page_token;

@@ -109,6 +109,7 @@ mod tests {
             admin: off,
             wamp: off,
             wamps: off,
+            hyper: off,
         };
         assert_eq!(all(&listen), []);
     }

@@ -1,7 +1,6 @@
 //! `weir stream publish`: publish with QoS 1, and hear where it is kept.
 
 use std::io::BufRead as _;
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -10,26 +9,16 @@ use weir_admin::proto::{StreamsPublishRequest, StreamsPublishResponse, UserPrope
 use super::super::Failure;
 use super::super::admin::{refused, say, say_json};
 use super::super::client;
+use super::super::payload::Payload;
 use super::Ask;
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["message", "empty", "file", "stdin"]))]
 pub struct Publish {
     /// The topic.
     #[arg(long, short = 't')]
     topic: String,
-    /// The message.
-    #[arg(long, short = 'm', value_name = "TEXT")]
-    message: Option<String>,
-    /// An empty message.
-    #[arg(long, short = 'n')]
-    empty: bool,
-    /// The content of this file.
-    #[arg(long, short = 'f')]
-    file: Option<PathBuf>,
-    /// Each line of stdin is a message.
-    #[arg(long, short = 'l')]
-    stdin: bool,
+    #[command(flatten)]
+    payload: Payload,
     /// Keep it as the topic's last known value.
     #[arg(long, short = 'r')]
     retain: bool,
@@ -55,14 +44,7 @@ pub struct Publish {
 /// Publishes all there is, one after the other.
 pub async fn publish(args: &Publish) -> Result<(), Failure> {
     // Read before anybody is called: a missing file should not cost a connection.
-    let whole = match (&args.message, &args.file) {
-        (Some(text), _) => Some(text.clone().into_bytes()),
-        (None, Some(path)) => {
-            Some(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
-        }
-        (None, None) if args.empty => Some(Vec::new()),
-        (None, None) => None,
-    };
+    let whole = args.payload.read()?;
     let mut streams = args.ask.server.connect().await?.streams();
     if let Some(payload) = whole {
         let done = streams.publish(args.request(payload)).await.map_err(refused)?;

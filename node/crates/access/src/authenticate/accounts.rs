@@ -1,4 +1,4 @@
-//! Accounts: user names and passwords of a file.
+//! Accounts: user names of a file, with their passwords and keys.
 
 use std::sync::Arc;
 
@@ -7,8 +7,10 @@ use metrics::counter;
 use weir_model::{Principal, Reason};
 
 use super::counted;
+use super::cryptosign::{self, Cryptosign};
 use super::hashing::Hashing;
 use super::scram::{self, Scram};
+use super::wampcra::{self, WampCra};
 use crate::identity::{Authenticator, Credentials, Exchange, Grant, Identity};
 
 pub(crate) mod book;
@@ -17,7 +19,8 @@ mod password;
 
 use book::{Account, Book};
 
-/// Asks for the password of an account; by SCRAM too, where that is enabled.
+/// Asks for the password of an account; by SCRAM too, where that is enabled, and by WAMP-CRA and cryptosign, where
+/// anybody has keys for it.
 pub(crate) struct Accounts {
     pub(crate) book: Arc<Book>,
     pub(crate) hashing: Arc<Hashing>,
@@ -33,7 +36,12 @@ impl Account {
             roles: self.roles.clone(),
             claims: Vec::new(),
         };
-        Identity::new(principal, Grant::Account { name: self.name.clone(), stamp: self.stamp })
+        let mut identity =
+            Identity::new(principal, Grant::Account { name: self.name.clone(), stamp: self.stamp });
+        if let Some(first) = self.realms.first() {
+            identity.realm = first.clone();
+        }
+        identity
     }
 }
 
@@ -62,10 +70,24 @@ impl Authenticator for Accounts {
     }
 
     fn exchange(&self, method: &str, credentials: &Credentials) -> Option<Box<dyn Exchange>> {
-        let mine = self.scram && method == scram::METHOD;
-        mine.then(|| {
-            Box::new(Scram::new(self.book.clone(), credentials.client_id.clone())) as Box<dyn Exchange>
-        })
+        let (book, client_id, name) =
+            (self.book.clone(), credentials.client_id.clone(), credentials.username.clone());
+        match method {
+            scram::METHOD if self.scram => Some(Box::new(Scram::new(book, client_id))),
+            wampcra::METHOD if book.has_wampcra() => Some(Box::new(WampCra::new(book, client_id, name))),
+            cryptosign::METHOD if book.has_public_keys() => {
+                Some(Box::new(Cryptosign::new(book, client_id, name)))
+            }
+            _ => None,
+        }
+    }
+
+    fn may_enter(&self, identity: &Identity, realm: &str) -> Option<bool> {
+        let Grant::Account { name, .. } = &identity.grant else { return None };
+        let account = self.book.account(name);
+        Some(account.is_some_and(|account| {
+            account.realms.is_empty() || account.realms.iter().any(|own| **own == *realm)
+        }))
     }
 
     fn still_holds(&self, grant: &Grant) -> Option<bool> {

@@ -66,6 +66,8 @@ enum Refusal {
     User,
     #[error("the roles are not a list of names")]
     Roles,
+    #[error("the claim with the realm is not the name of one")]
+    Realm,
     #[error("the token has too many claims")]
     Claims,
 }
@@ -98,6 +100,13 @@ impl Authenticator for Jwt {
         Box::pin(future::ready(verdict))
     }
 
+    fn may_enter(&self, identity: &Identity, realm: &str) -> Option<bool> {
+        let Grant::Token { .. } = identity.grant else { return None };
+        let mut claims = identity.principal.claims.iter();
+        let said = claims.find(|(name, _)| **name == *self.config.realm_claim);
+        Some(said.map_or_else(|| identity.is_free_or_in(realm), |(_, own)| **own == *realm))
+    }
+
     fn still_holds(&self, grant: &Grant) -> Option<bool> {
         match grant {
             Grant::Token { key } => Some(self.keys.knows(*key)),
@@ -128,6 +137,9 @@ impl Jwt {
         principal.client_id = credentials.client_id.clone();
         let mut identity = Identity::new(principal, Grant::Token { key });
         identity.expires_at = holder.expires_at;
+        if let Some(realm) = holder.realm {
+            identity.realm = realm;
+        }
         Ok(identity)
     }
 

@@ -16,7 +16,7 @@ use crate::identity::{Exchange, Step};
 mod keys;
 mod message;
 
-pub(crate) use keys::{BadKeys, ITERATIONS_MIN, Keys};
+pub(crate) use keys::{BadKeys, ITERATIONS_MAX, ITERATIONS_MIN, ITERATIONS_USUAL, Keys};
 use message::{ClientFinal, ClientFirst, Malformed};
 
 /// Its name as an authentication method (MQTT 5, section 4.12).

@@ -19,7 +19,7 @@ pub struct Accounts {
 pub struct Scram {
     /// Whether accounts that have SCRAM keys may use the method `SCRAM-SHA-256`.
     pub enabled: bool,
-    /// How often `weir account` hashes a password for the SCRAM keys (at least 4096); each client does the same at every connect.
+    /// How often `weir account` hashes a password for the keys of SCRAM and of WAMP-CRA (at least 4096); each client does the same at every connect.
     pub iterations: u32,
 }
 

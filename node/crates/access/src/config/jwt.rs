@@ -88,6 +88,8 @@ pub struct Jwt {
     pub user_claim: String,
     /// The claim with the roles, a list or a text with spaces between.
     pub roles_claim: String,
+    /// The claim with the realm that the token is for; without it an MQTT client is in `default`, a WAMP client where it asks to be. Empty = no claim says it.
+    pub realm_claim: String,
     /// The claim that marks a back-end handler: a token in which it is an object gets the role `handler`; empty = none does.
     pub handler_claim: String,
 }
@@ -114,6 +116,7 @@ impl Default for Jwt {
             token_bytes_max: 8 << 10,
             user_claim: "user_id".to_owned(),
             roles_claim: "roles".to_owned(),
+            realm_claim: "realm".to_owned(),
             handler_claim: "handler".to_owned(),
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tonic::{Code, Request, Response, Status};
-use weir_broker::access::{AccountError, AccountFile, Listed};
+use weir_broker::access::{AccountError, AccountFile, Listed, NewAccount};
 
 use super::{Shared, blocking};
 use crate::audit;
@@ -53,11 +53,12 @@ impl accounts_server::Accounts for Accounts {
         request: Request<AccountsCreateRequest>,
     ) -> Result<Response<AccountsCreateResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let AccountsCreateRequest { name, password, roles } = request.into_inner();
-        let done = self.change(password.len(), {
-            let name = name.clone();
-            move |file, iterations| file.add(&name, &password, &roles, iterations)
-        });
+        let request = request.into_inner();
+        let AccountsCreateRequest { name, password, roles, wampcra, public_keys, realms } = request;
+        let password_bytes = password.len();
+        let password = Some(password).filter(|password| !password.is_empty());
+        let new = NewAccount { name: name.clone(), password, roles, realms, public_keys, wampcra };
+        let done = self.change(password_bytes, move |file, iterations| file.add(&new, iterations));
         let done = done.await.map(|()| AccountsCreateResponse {});
         audit::changed(&caller, "accounts.create", &name, "", done)
     }
@@ -67,10 +68,10 @@ impl accounts_server::Accounts for Accounts {
         request: Request<AccountsSetPasswordRequest>,
     ) -> Result<Response<AccountsSetPasswordResponse>, Status> {
         let caller = Caller::of(&request)?;
-        let AccountsSetPasswordRequest { name, password } = request.into_inner();
+        let AccountsSetPasswordRequest { name, password, wampcra } = request.into_inner();
         let done = self.change(password.len(), {
             let name = name.clone();
-            move |file, iterations| file.set_password(&name, &password, iterations)
+            move |file, iterations| file.set_password(&name, &password, wampcra, iterations)
         });
         let done = done.await.map(|()| AccountsSetPasswordResponse {});
         audit::changed(&caller, "accounts.set_password", &name, "", done)
@@ -205,7 +206,8 @@ fn open(path: &Path) -> Result<AccountFile, Refused> {
 
 fn told(account: Listed) -> Account {
     let password_kind = account.password.unwrap_or_default().to_owned();
-    Account { name: account.name, roles: account.roles, password_kind, scram: account.scram }
+    let Listed { name, roles, realms, public_keys, scram, wampcra, .. } = account;
+    Account { name, roles, password_kind, scram, wampcra, public_keys, realms }
 }
 
 fn token(token: tokens::Token) -> Token {
@@ -233,6 +235,18 @@ impl From<AccountError> for Refused {
                 Refused::field("password", "it is empty", "at least one character")
             }
             AccountError::Password { problem } => Refused::field("password", problem, "another one"),
+            AccountError::NothingToDerive => {
+                Refused::field("password", "the key for WAMP-CRA is made of it", "at least one character")
+            }
+            AccountError::Realm { .. } => {
+                Refused::field("realms", "one cannot be a realm", "letters, digits, `_`, `-` and `.`")
+            }
+            AccountError::PublicKey { .. } => {
+                Refused::field("public_keys", "one is no Ed25519 key", "64 hexadecimal digits")
+            }
+            AccountError::KeyTaken { .. } => {
+                Refused::field("public_keys", "one is somebody's already", "a key of its own")
+            }
             AccountError::Io { .. } | AccountError::Load(_) | AccountError::Syntax { .. } => {
                 Refused::internal(error.to_string())
             }

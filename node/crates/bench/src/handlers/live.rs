@@ -20,7 +20,7 @@ pub(super) fn flat_out(setup: &Setup, qos: Qos) -> Result<Vec<Figure>, Error> {
         (alone, run_flow(&setup.flow(node.target(), qos, OUT, Some(OUT)))?)
     };
     let node = Node::start(setup, "embedded")?;
-    node.upload(setup)?;
+    node.upload(&setup.handler)?;
     node.bind_live()?;
     let run = run_flow(&setup.flow(node.target(), qos, IN, Some(OUT)))?;
     let published = alone.published_per_second.unwrap_or_default();
@@ -44,7 +44,7 @@ pub(super) fn latency(setup: &Setup) -> Result<Vec<Figure>, Error> {
     };
     let node = Node::start(setup, "embedded")?;
     let direct = paced(&node, OUT, OUT)?;
-    node.upload(setup)?;
+    node.upload(&setup.handler)?;
     node.bind_live()?;
     let handled = paced(&node, IN, OUT)?;
     let seconds = |name, micros: f64| Figure::new(name, Unit::Seconds, micros / 1e6);

@@ -49,9 +49,10 @@ impl Node {
         self.0.process()
     }
 
-    pub(super) fn upload(&self, setup: &Setup) -> Result<(), Error> {
+    /// Uploads a program, whatever it is, under the one name.
+    pub(super) fn upload(&self, program: &[u8]) -> Result<(), Error> {
         let header = HandlerUpload { name: NAME.to_owned(), ..Default::default() };
-        let chunks = setup.handler.chunks(CHUNK_BYTES).map(|chunk| Part::Chunk(chunk.to_vec().into()));
+        let chunks = program.chunks(CHUNK_BYTES).map(|chunk| Part::Chunk(chunk.to_vec().into()));
         let parts: Vec<_> = std::iter::once(Part::Header(header))
             .chain(chunks)
             .map(|part| HandlersUploadRequest { part: Some(part) })

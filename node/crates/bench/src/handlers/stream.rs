@@ -42,7 +42,7 @@ fn handled(setup: &Setup, store: &str) -> Result<(f64, f64), Error> {
     // A few hundred thousand: several seconds of work.
     flow.load.duration = flow.load.duration.min(std::time::Duration::from_secs(2));
     let acknowledged = run_flow(&flow)?.acknowledged;
-    node.upload(setup)?;
+    node.upload(&setup.handler)?;
     let before = node.process().cpu_time()?;
     let begun = Instant::now();
     node.bind_stream()?;

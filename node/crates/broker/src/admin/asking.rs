@@ -38,14 +38,31 @@ const ANSWERING_MAX: usize = 64;
 /// A node passes over what it does not know, and is counted as silent: new ones come last.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Question {
-    List { query: Query, after: Option<Place>, max: u32 },
-    Show { realm: Arc<str>, client_id: Arc<str> },
-    Kick { realm: Arc<str>, client_id: Arc<str>, reason: Arc<str> },
-    Delete { realm: Arc<str>, client_id: Arc<str>, reason: Arc<str> },
+    List {
+        query: Query,
+        after: Option<Place>,
+        max: u32,
+    },
+    Show {
+        realm: Arc<str>,
+        client_id: Arc<str>,
+    },
+    Kick {
+        realm: Arc<str>,
+        client_id: Arc<str>,
+        reason: Arc<str>,
+    },
+    Delete {
+        realm: Arc<str>,
+        client_id: Arc<str>,
+        reason: Arc<str>,
+    },
     Drain,
     Count,
     Move(Order),
     Watch(Wish),
+    /// What only a protocol understands.
+    Protocol(Vec<u8>),
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +78,8 @@ enum Reply {
     Moved(Result<u32, MoveRefusal>),
     /// Whether what happens is told.
     Watched(bool),
+    /// `None` = it is not understood.
+    Protocol(Option<Vec<u8>>),
 }
 
 /// Questions that wait for their answers.
@@ -177,6 +196,11 @@ impl Broker {
             Question::Move(order) => Reply::Moved(self.move_clients(order).await),
             // It goes on beyond the answer, over the link of whoever asks.
             Question::Watch(_) => Reply::Watched(false),
+            Question::Protocol(question) => {
+                let broker = self.clone();
+                let answered = tokio::task::spawn_blocking(move || broker.answer_inquiry(&question));
+                Reply::Protocol(answered.await.unwrap_or_default())
+            }
         }
     }
 
@@ -237,6 +261,25 @@ impl Broker {
             }
         }
         (parts, missing)
+    }
+
+    /// Asks nodes what only a protocol understands; `None` where none has answered.
+    pub(super) async fn ask_protocol(
+        &self,
+        question: Vec<u8>,
+        of: Option<&[Arc<str>]>,
+    ) -> Vec<(Arc<str>, Option<Vec<u8>>)> {
+        let is_wanted =
+            |link: &Arc<Link>| of.is_none_or(|of| of.iter().any(|node| **node == *link.node_id().as_str()));
+        let links: Vec<_> = self.links().into_iter().filter(is_wanted).collect();
+        let question = Question::Protocol(question);
+        let answers = join_all(links.iter().map(|link| self.ask(link, &question, ANSWER_WAIT))).await;
+        let name = |link: &Arc<Link>| Arc::from(link.node_id().as_str());
+        let said = |answer| match answer {
+            Ok(Reply::Protocol(said)) => said,
+            _ => None,
+        };
+        links.iter().map(name).zip(answers.into_iter().map(said)).collect()
     }
 
     pub(super) async fn ask_to_show(

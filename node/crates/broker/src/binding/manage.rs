@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
-use weir_model::UnixMillis;
 use weir_runtime::{Digest, Refused, World};
 use weir_store::{Expect, Outcome, ReadError, Refusal, Step, Table, TableOp};
 
 use super::catalog::{Engine, row_key};
 use super::definition::{
-    ALIASES_MAX, Alias, DefinitionError, Handler, LIVE, Share, Source, VERSIONS_MAX, Version, Which,
-    check_handler_name, check_shares,
+    Alias, DefinitionError, Handler, LIVE, Share, Source, VERSIONS_MAX, Version, Which, check_handler_name,
 };
 use super::life::KeeperMsg;
 use super::versions::NoProgram;
@@ -274,85 +272,8 @@ impl Broker {
         Ok(self.drop_program(realm, &gone.digest, gone.place).await?)
     }
 
-    /// Points an alias at versions, each with its share of the keys. What it was before can be gone back to. All nodes
-    /// follow as soon as they hear of the row.
-    pub async fn set_alias(
-        &self,
-        realm: &Arc<str>,
-        name: &str,
-        alias: &str,
-        shares: Vec<Share>,
-        (guard_percent, guard_calls_min): (u8, u32),
-    ) -> Result<Alias, HandlerError> {
-        check_handler_name(alias)?;
-        check_shares(&shares)?;
-        self.change_handler(realm, name, |handler| {
-            let unknown = shares.iter().find(|share| handler.version(&share.digest).is_none());
-            if let Some(unknown) = unknown {
-                return Err(HandlerError::NoVersion { handler: name.into(), which: unknown.digest.clone() });
-            }
-            if handler.aliases.len() >= ALIASES_MAX && !handler.aliases.contains_key(alias) {
-                return Err(HandlerError::TooMany { what: "aliases", max: ALIASES_MAX });
-            }
-            let before = handler.aliases.get(alias);
-            let before = match before {
-                Some(known) if known.shares != shares => known.shares.clone(),
-                Some(known) => known.before.clone(),
-                None => Vec::new(),
-            };
-            let since = later(handler.aliases.get(alias));
-            let now = Alias { shares: shares.clone(), before, guard_percent, guard_calls_min, since };
-            handler.aliases.insert(alias.into(), now.clone());
-            Ok(now)
-        })
-        .await
-    }
-
-    /// Sets an alias back to what it was before; `since`: only if it was not changed after that.
-    pub async fn roll_back_alias(
-        &self,
-        realm: &Arc<str>,
-        name: &str,
-        alias: &str,
-        since: Option<UnixMillis>,
-    ) -> Result<Alias, HandlerError> {
-        self.change_handler(realm, name, |handler| {
-            let missing = || HandlerError::NoVersion { handler: name.into(), which: alias.into() };
-            let known = handler.aliases.get_mut(alias).ok_or_else(missing)?;
-            if since.is_some_and(|since| since != known.since) {
-                return Ok(known.clone());
-            }
-            if known.before.is_empty() {
-                return Err(HandlerError::NothingBefore { alias: alias.into() });
-            }
-            let since = later(Some(known));
-            std::mem::swap(&mut known.shares, &mut known.before);
-            // What failed is not gone back to by itself.
-            known.guard_percent = 0;
-            known.since = since;
-            Ok(known.clone())
-        })
-        .await
-    }
-
-    /// Takes an alias away; one that a binding follows stays.
-    pub async fn delete_alias(&self, realm: &Arc<str>, name: &str, alias: &str) -> Result<(), HandlerError> {
-        let follows = |which: &Which| *which == Which::Alias(alias.into());
-        let bindings = self.bindings().bindings(realm);
-        let mut of_handler = bindings.into_iter().filter(|(_, binding, _)| *binding.handler == *name);
-        let used = of_handler
-            .find(|(_, binding, _)| follows(&binding.which) || binding.shadow.as_ref().is_some_and(follows));
-        if let Some((binding, ..)) = used {
-            return Err(HandlerError::InUse { binding });
-        }
-        self.change_handler(realm, name, |handler| match handler.aliases.remove(alias) {
-            Some(_) => Ok(()),
-            None => Err(HandlerError::NoVersion { handler: name.into(), which: alias.into() }),
-        })
-        .await
-    }
-
-    async fn change_handler<T>(
+    /// Changes a handler's row by what it is now, again as often as somebody else's change comes in the way.
+    pub(super) async fn change_handler<T>(
         &self,
         realm: &Arc<str>,
         name: &str,
@@ -367,34 +288,6 @@ impl Broker {
             }
         }
         Err(HandlerError::Changed { name: name.into() })
-    }
-
-    /// Sets a secret, which handlers find under the names their bindings give it, and nobody else reads.
-    pub async fn set_secret(&self, realm: &Arc<str>, name: &str, value: &str) -> Result<(), HandlerError> {
-        check_handler_name(name)?;
-        let value = serde_json::to_vec(value).map_err(|_| Refusal::TooLarge)?;
-        let op = TableOp::Put { value: value.into(), expect: Expect::Anything };
-        self.handler_row_op(Table::Secrets, realm, name, op).await
-    }
-
-    /// The names of secrets.
-    pub fn secrets(&self, realm: &str) -> Vec<Arc<str>> {
-        self.bindings().secrets(realm)
-    }
-
-    /// Takes a secret away; one that a binding uses stays.
-    pub async fn delete_secret(&self, realm: &Arc<str>, name: &str) -> Result<(), HandlerError> {
-        if self.bindings().secret_version(realm, name).is_none() {
-            return Err(HandlerError::NoSecret { name: name.into() });
-        }
-        let uses = |secrets: &std::collections::BTreeMap<Box<str>, Box<str>>| {
-            secrets.values().any(|used| **used == *name)
-        };
-        let used = self.bindings().bindings(realm).into_iter().find(|(_, binding, _)| uses(&binding.secrets));
-        if let Some((binding, ..)) = used {
-            return Err(HandlerError::InUse { binding });
-        }
-        self.handler_row_op(Table::Secrets, realm, name, TableOp::Delete { expect: Expect::Anything }).await
     }
 
     /// False when the row is not what it was.
@@ -450,12 +343,6 @@ pub(super) fn check_source(world: &str, source: &Source) -> Result<(), HandlerEr
         Source::Middleware { .. } => CLIENTS,
     };
     if fits { Ok(()) } else { Err(HandlerError::Source { world: world.into(), source_kind }) }
-}
-
-/// A time after the one an alias was changed last.
-fn later(alias: Option<&Alias>) -> UnixMillis {
-    let now = clock::unix();
-    alias.map_or(now, |alias| now.max(UnixMillis(alias.since.0 + 1)))
 }
 
 /// Tells apart what two nodes begin in one millisecond.

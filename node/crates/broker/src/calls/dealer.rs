@@ -1,15 +1,15 @@
 //! The calls of a node: each realm's state behind its lock, and what comes out of it on its way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 
 use super::links::Nodes;
 use super::meters::Meters;
-use super::state::{Listed, State};
-use super::{Config, Invoke, MatchKind, Procedure};
+use super::state::{Change, Listed, State};
+use super::{Config, Invoke, MatchKind, Procedure, RegistrationChange};
 use crate::broker::Broker;
 use crate::clock;
 
@@ -38,7 +38,11 @@ pub struct Calls {
     /// States made so far: each numbers its calls and registrations from a place of its own.
     made: AtomicU64,
     ticks: AtomicU64,
+    follower: OnceLock<Follower>,
 }
+
+/// Is told of changes, in the order in which they happen; must be quick.
+type Follower = Box<dyn Fn(RegistrationChange) + Send + Sync>;
 
 /// One realm's.
 pub(super) struct Dealer {
@@ -55,11 +59,17 @@ impl Calls {
             meters: Meters::new(),
             made: AtomicU64::new(0),
             ticks: AtomicU64::new(0),
+            follower: OnceLock::new(),
         }
     }
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Follows what becomes of registrations whose home is this node. Only the first follower counts.
+    pub fn on_change(&self, follow: impl Fn(RegistrationChange) + Send + Sync + 'static) {
+        let _ = self.follower.set(Box::new(follow));
     }
 
     /// The calls of a realm; `None` = it is one too many.
@@ -108,6 +118,16 @@ impl Calls {
         listed.into_iter().map(|listed| RegistrationInfo::of(realm, listed)).collect()
     }
 
+    /// The names of the other nodes that may have the registration of a procedure: its home, and that of patterns.
+    pub fn homes_elsewhere(&self, broker: &Broker, realm: &str, topic: &str) -> Vec<Arc<str>> {
+        let nodes = self.nodes.lock();
+        let view = nodes.view();
+        let mut homes = vec![view.home_of_topic(realm, topic), view.home_of_patterns(realm)];
+        homes.dedup();
+        homes.retain(|home| *home != view.me());
+        homes.into_iter().map(|home| broker.node_name(home)).collect()
+    }
+
     /// What of that would be called.
     pub fn registration_here(
         &self,
@@ -147,6 +167,12 @@ impl Dealer {
             }
         }
         calls.meters.note(&state.take_noted());
+        for Change { kind, procedure, invoke, session } in state.take_changes() {
+            if let Some(follow) = calls.follower.get() {
+                let (realm, registration) = (self.realm.clone(), procedure.id(&self.realm));
+                follow(RegistrationChange { kind, realm, session, registration, procedure, invoke });
+            }
+        }
         done
     }
 }

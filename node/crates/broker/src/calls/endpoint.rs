@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::dealer::Dealer;
 use super::mailbox::{Delivery, Endpoint};
+use super::state::State;
 use super::{Answer, CallOptions, CancelMode, Misfit, Payload, Procedure, RegisterOptions};
 use crate::broker::Broker;
 use crate::clock;
@@ -17,6 +20,20 @@ pub struct CallSession {
     endpoint: Arc<Endpoint>,
     user: Option<Arc<str>>,
     role: Option<Arc<str>>,
+    gathered: Mutex<Gathered>,
+}
+
+/// Calls and answers that are to be said together: at most what one read of the session's connection brings.
+#[derive(Default)]
+struct Gathered {
+    gathers: bool,
+    asked: Vec<Asked>,
+    misfit: Option<Misfit>,
+}
+
+enum Asked {
+    Call { request: u64, topic: Arc<str>, payload: Payload, options: CallOptions },
+    Answer { invocation: u64, answer: Answer },
 }
 
 impl CallSession {
@@ -40,7 +57,8 @@ impl CallSession {
         let endpoint = Endpoint::new(public, interruptible, bytes_max, ring);
         dealer.with(broker, |state| state.join(endpoint.clone()));
         let user = session.identity().and_then(|identity| identity.principal.user_id.clone());
-        Some(CallSession { broker: broker.clone(), dealer, endpoint, user, role })
+        let gathered = Mutex::default();
+        Some(CallSession { broker: broker.clone(), dealer, endpoint, user, role, gathered })
     }
 
     /// Calls the procedure that a canonical topic names; the answer comes by [`CallSession::take`]. Further arguments
@@ -55,23 +73,77 @@ impl CallSession {
         payload: Payload,
         options: CallOptions,
     ) -> Result<(), Misfit> {
-        let who = (self.user.clone(), self.role.clone());
+        self.ask(Asked::Call { request, topic, payload, options })
+    }
+
+    /// From now on calls and answers wait for [`CallSession::say_gathered`], or for anything else that is said: all that
+    /// one read brings is then done in one go.
+    pub fn gather(&self) {
+        self.gathered.lock().gathers = true;
+    }
+
+    /// Says what was gathered, and gathers no more.
+    ///
+    /// # Errors
+    /// [`Misfit::RequestInUse`], of one of the calls. An answer that comes too late is passed over.
+    pub fn say_gathered(&self) -> Result<(), Misfit> {
+        let mut gathered = self.gathered.lock();
+        gathered.gathers = false;
+        if !gathered.asked.is_empty() {
+            drop(gathered);
+            self.with(|_| ());
+            gathered = self.gathered.lock();
+        }
+        gathered.misfit.take().map_or(Ok(()), Err)
+    }
+
+    fn ask(&self, asked: Asked) -> Result<(), Misfit> {
+        let mut gathered = self.gathered.lock();
+        if gathered.gathers {
+            gathered.asked.push(asked);
+            return Ok(());
+        }
+        drop(gathered);
+        self.with(|state| self.put(state, asked))
+    }
+
+    fn put(&self, state: &mut State, asked: Asked) -> Result<(), Misfit> {
         let id = self.endpoint.id();
-        let now_ms = clock::now_ms();
-        self.dealer
-            .with(&self.broker, |state| state.call(id, request, (topic, payload), options, who, now_ms))
+        match asked {
+            Asked::Call { request, topic, payload, options } => {
+                let who = (self.user.clone(), self.role.clone());
+                state.call(id, request, (topic, payload), options, who, clock::now_ms())
+            }
+            Asked::Answer { invocation, answer } => state.answer_invocation(id, invocation, answer),
+        }
+    }
+
+    /// Does something to the state, behind what was gathered.
+    fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        let gathered = std::mem::take(&mut self.gathered.lock().asked);
+        self.dealer.with(&self.broker, |state| {
+            for asked in gathered {
+                let is_call = matches!(asked, Asked::Call { .. });
+                if let Err(misfit) = self.put(state, asked)
+                    && is_call
+                {
+                    self.gathered.lock().misfit = Some(misfit);
+                }
+            }
+            act(state)
+        })
     }
 
     /// Takes a call back. One that is over is left alone: its answer is on its way.
     pub fn cancel(&self, request: u64, mode: CancelMode) {
         let id = self.endpoint.id();
-        self.dealer.with(&self.broker, |state| state.cancel(id, request, mode));
+        self.with(|state| state.cancel(id, request, mode));
     }
 
     /// Registers a procedure; the answer comes by [`CallSession::take`].
     pub fn register(&self, request: u64, procedure: Procedure, options: RegisterOptions) {
         let id = self.endpoint.id();
-        self.dealer.with(&self.broker, |state| state.register(id, request, procedure, options));
+        self.with(|state| state.register(id, request, procedure, options));
     }
 
     /// Gives a registration up; the answer comes by [`CallSession::take`].
@@ -80,7 +152,7 @@ impl CallSession {
     /// [`Misfit::NoSuchRegistration`].
     pub fn unregister(&self, request: u64, registration: u64) -> Result<(), Misfit> {
         let id = self.endpoint.id();
-        self.dealer.with(&self.broker, |state| state.unregister(id, request, registration))
+        self.with(|state| state.unregister(id, request, registration))
     }
 
     /// Answers an invocation.
@@ -88,8 +160,7 @@ impl CallSession {
     /// # Errors
     /// [`Misfit::NoSuchInvocation`]: it comes too late, or was never asked for; counted, and to be passed over.
     pub fn answer(&self, invocation: u64, answer: Answer) -> Result<(), Misfit> {
-        let id = self.endpoint.id();
-        self.dealer.with(&self.broker, |state| state.answer_invocation(id, invocation, answer))
+        self.ask(Asked::Answer { invocation, answer })
     }
 
     /// The oldest that is to be written to the session; its connection is woken when there is something again.
@@ -106,6 +177,6 @@ impl CallSession {
 impl Drop for CallSession {
     fn drop(&mut self) {
         let id = self.endpoint.id();
-        self.dealer.with(&self.broker, |state| state.leave(id));
+        self.with(|state| state.leave(id));
     }
 }

@@ -197,7 +197,11 @@ fn order(said: &Said) -> u64 {
         | Said::Invoke { call, .. }
         | Said::InvokeMore { call, .. }
         | Said::Interrupt { call, .. } => of(call),
-        Said::Register { .. } | Said::Unregister { .. } | Said::Registered { .. } | Said::Revoked { .. } => 0,
+        Said::Register { .. }
+        | Said::Unregister { .. }
+        | Said::Leaves { .. }
+        | Said::Registered { .. }
+        | Said::Revoked { .. } => 0,
     }
 }
 

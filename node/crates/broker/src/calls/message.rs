@@ -105,6 +105,11 @@ pub enum Said {
         mode: CancelMode,
         why: Why,
     },
+    // From the callee's node to the home there was.
+    /// As [`Said::Unregister`], for it is registered at another home now.
+    Leaves {
+        slot: u64,
+    },
 }
 
 /// Where a call stands on its way to a registration.

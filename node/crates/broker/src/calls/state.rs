@@ -19,7 +19,7 @@ use super::config::Config;
 use super::mailbox::Endpoint;
 use super::message::{CallId, Said};
 use super::view::View;
-use super::{Answer, MatchKind, RegisterError, Why};
+use super::{Answer, ChangeKind, Invoke, MatchKind, Procedure, RegisterError, Why};
 use home::Home;
 pub(super) use home::Listed;
 use host::Host;
@@ -30,6 +30,16 @@ const HOPS_MAX: u8 = 3;
 
 /// Calls and registrations that one state can number.
 const NUMBERS_BITS: u32 = 40;
+
+/// What became of a registration at its home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub kind: ChangeKind,
+    pub procedure: Procedure,
+    pub invoke: Invoke,
+    /// The public number of the callee's session.
+    pub session: u64,
+}
 
 /// What happened that nobody waits for, to be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +57,14 @@ pub(super) enum Noted {
     Created,
     Deleted,
     Revoked,
+}
+
+/// Whether others hear of the end of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    ToAll,
+    /// It lives on at another home.
+    ToNobody,
 }
 
 /// What a session has to do with calls.
@@ -73,6 +91,8 @@ pub(super) struct State {
     out: VecDeque<(u64, Said)>,
     /// For the shell to count.
     noted: Vec<Noted>,
+    /// For those who follow registrations.
+    changes: Vec<Change>,
 }
 
 impl State {
@@ -89,6 +109,7 @@ impl State {
             host: Host::new(made << NUMBERS_BITS),
             out: VecDeque::new(),
             noted: Vec::new(),
+            changes: Vec::new(),
         }
     }
 
@@ -120,6 +141,11 @@ impl State {
         std::mem::take(&mut self.noted)
     }
 
+    /// What became of registrations whose home is here.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
     /// A message of a node, this one too.
     pub fn hear(&mut self, from: u64, said: Said) {
         match said {
@@ -134,7 +160,8 @@ impl State {
             Said::Moved { call, hops } => self.origin_moved(from, call, hops),
             Said::Answered { call, answer } => self.origin_heard(from, call, answer),
             Said::Register { slot, registering } => self.home_register(from, slot, *registering),
-            Said::Unregister { slot } => self.home_unregister(from, slot),
+            Said::Unregister { slot } => self.home_unregister(from, slot, Told::ToAll),
+            Said::Leaves { slot } => self.home_unregister(from, slot, Told::ToNobody),
             Said::Yielded { call, answer } => self.home_yielded(from, call, answer),
             Said::Refused { call, slot, offer } => self.home_refused(from, call, slot, offer),
             Said::Registered { slot, result } => self.host_registered(from, slot, result),

@@ -53,6 +53,8 @@ impl Intake<'_> {
         let is_asked = self.known.as_ref().is_some_and(asks);
         let publish = publish(record);
         let is_for_some = is_addressed(publish.properties.as_deref());
+        let selects = self.known.as_ref().is_some_and(|(_, matched)| matched.selects());
+        let is_for_some = is_for_some || selects;
         let plain =
             record.qos == Qos::AtMostOnce && !named && record.position.is_none() && !is_asked && !is_for_some;
         if !plain || self.run.is_full() {

@@ -23,6 +23,7 @@ use crate::realm::Realm;
 use crate::routes::Matched;
 use crate::session::owner;
 use crate::stream::group::fault;
+use crate::stream::history;
 use crate::sync::ask::{Asking, Request};
 use crate::sync::ticket::Decided;
 
@@ -31,8 +32,8 @@ const TOGETHER_MAX: usize = 256;
 const TOGETHER_BYTES_MAX: usize = 1 << 20;
 
 /// A message that is on its way to the store, who wants it, and how many steps it takes there.
-struct UnderWay<'a> {
-    message: &'a Arc<Message>,
+struct UnderWay {
+    message: Arc<Message>,
     matched: Arc<Matched>,
     plan: Box<Plan>,
     steps: usize,
@@ -107,14 +108,16 @@ impl Broker {
     }
 
     /// What a message owes to the store is added to `steps`.
-    fn begin<'a>(
+    fn begin(
         &self,
         realm: &Arc<Realm>,
-        (message, matched): (&'a Arc<Message>, Arc<Matched>),
+        (message, matched): (&Arc<Message>, Arc<Matched>),
         id: Option<MessageId>,
         steps: &mut Vec<Step>,
-    ) -> UnderWay<'a> {
+    ) -> UnderWay {
         self.ledger().received.add(1);
+        let recorded = history::numbered(message, &matched, None);
+        let message = recorded.as_ref().unwrap_or(message);
         let mut plan = Box::new(Plan::new(self, realm, message, &matched, None, id));
         let before = steps.len();
         // What is merged with its topic's value is decided at its desk.
@@ -122,16 +125,12 @@ impl Broker {
             plan.steps.clear();
         }
         steps.append(&mut plan.steps);
-        UnderWay { message, matched, plan, steps: steps.len() - before }
+        UnderWay { message: message.clone(), matched, plan, steps: steps.len() - before }
     }
 
-    async fn finish(
-        &self,
-        realm: &Arc<Realm>,
-        under_way: UnderWay<'_>,
-        answer: Answer,
-    ) -> Result<(), Refusal> {
+    async fn finish(&self, realm: &Arc<Realm>, under_way: UnderWay, answer: Answer) -> Result<(), Refusal> {
         let UnderWay { message, matched, plan, .. } = under_way;
+        let message = &message;
         let id = plan.id();
         if message.retain && realm.merges() {
             return self.publish_guarded(realm, message, id).await;

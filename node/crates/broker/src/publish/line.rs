@@ -226,7 +226,7 @@ impl Publisher {
         let message = &owed.message;
         let matched = self.current(matched, &message.topic);
         let queued = matched.queued && message.qos > Qos::AtMostOnce;
-        if owed.due.is_none() && !message.retain && !queued && matched.captures.is_empty() {
+        if owed.due.is_none() && !message.retain && !queued && !is_recorded(&matched, message) {
             return Stage::Turn { message: owed.message };
         }
         self.keep(&owed, None, &matched)
@@ -235,7 +235,7 @@ impl Publisher {
     fn keep_noted(&mut self, owed: Owed, id: MessageId, matched: Option<&Arc<Matched>>) -> Stage {
         let message = &owed.message;
         let matched = self.current(matched, &message.topic);
-        if owed.due.is_none() && !message.retain && !matched.queued && matched.captures.is_empty() {
+        if owed.due.is_none() && !message.retain && !matched.queued && !is_recorded(&matched, message) {
             return Stage::Turn { message: owed.message };
         }
         self.keep(&owed, Some(id), &matched)
@@ -426,6 +426,10 @@ impl Publisher {
         let commit = Commit::submit_at(&self.broker, &self.session, steps, *level);
         Stage::Keeping { message: message.clone(), plan: Box::new(plan), commit, claim: None }
     }
+}
+
+fn is_recorded(matched: &Matched, message: &Message) -> bool {
+    matched.is_recorded(message.qos, message.properties.as_deref())
 }
 
 impl Active {

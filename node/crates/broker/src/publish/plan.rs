@@ -9,6 +9,7 @@ use weir_store::{Answer, Delivery, Enqueue, Level, Outcome, Refusal, SessionOp, 
 
 use super::Verdict;
 use super::settle::OnItsWay;
+use super::shared::Asks;
 use crate::broker::Broker;
 use crate::fanout::{self, Frames};
 use crate::ledger::{Enqueued, Loss};
@@ -163,13 +164,15 @@ impl Plan {
     ) {
         let id = self.id;
         let plan = self;
-        for target in matched.targets.iter().filter_map(|t| t.for_publisher(publisher)) {
+        let selected = matched.of(message);
+        let targets = selected.as_deref().unwrap_or(&matched.targets);
+        for target in targets.iter().filter_map(|t| t.for_publisher(publisher)) {
             plan.queue(target, id, fanout::delivery(message, target, None));
         }
         for group in &matched.groups {
             plan.share(broker, message, group, id, Reach::Anywhere(None));
         }
-        for stream in &matched.captures {
+        for stream in matched.recorded_in(message) {
             let client_id = publisher.map(|session| &**session.client_id());
             plan.steps.push(capture::step(stream, message, client_id, id));
             plan.records.push(Record { stream: stream.clone(), step: plan.steps.len() - 1 });
@@ -184,7 +187,8 @@ impl Plan {
     /// The stored value of a topic once more for the queues of sessions, marked as what it is: retained.
     pub fn queues(message: &Arc<Message>, matched: &Matched) -> Plan {
         let mut plan = Plan::default();
-        for target in &matched.targets {
+        let selected = matched.of(message);
+        for target in selected.as_deref().unwrap_or(&matched.targets) {
             let delivery = Delivery { retain: true, ..fanout::delivery(message, target, None) };
             plan.queue(target, None, delivery);
         }
@@ -259,7 +263,9 @@ impl Plan {
                     .iter()
                     .any(|c| matches!(&c.to, To::Session(s) if Arc::as_ptr(s) as usize == address))
         };
-        for target in matched.targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
+        let selected = matched.of(message);
+        let targets = selected.as_deref().unwrap_or(&matched.targets);
+        for target in targets.iter().filter_map(|t| t.for_publisher(Some(publisher))) {
             if !seen(&target.session) {
                 more.queue(target, self.id, fanout::delivery(message, target, None));
             }
@@ -323,12 +329,14 @@ impl Plan {
             subscription_ids: SmallVec::new(),
             group: Some(group.filter.clone()),
         };
-        let access = broker.access();
-        let may =
-            |member: &Session| reach.takes(broker, member) && member.may_receive(access, &message.topic);
+        let asks = Asks::of(broker, group, message);
+        let may = |member: &Session| reach.takes(broker, member) && asks.may_have(member);
         let wish = Wish { here: reach.is_here(), ..broker.wish(&message.topic, durable, reach.not()) };
-        let Some(pick) = group.pick(&wish, may) else {
-            if durable {
+        let Some(pick) = group.pick(&asks.wish(wish), may) else {
+            // It waits for a member that is away, not for one that there is not.
+            let is_awaited =
+                || group.members().iter().any(|member| member.stored.is_some() && asks.may_have(member));
+            if durable && (!asks.is_for_some() || is_awaited()) {
                 self.enqueue(group.key.clone(), 0, id, delivery, To::Queue(group.clone()));
             } else {
                 self.copies.push(Copy { delivery, to: To::Queue(group.clone()), step: None, number: None });

@@ -7,6 +7,7 @@ use weir_model::{Filter, Message, MessageId, Qos};
 use weir_store::{Page, RowState, SessionOp, Step};
 
 use super::plan::Plan;
+use crate::addressed::{Addressed, is_addressed};
 use crate::broker::Broker;
 use crate::fanout;
 use crate::ledger::Loss;
@@ -15,10 +16,43 @@ use crate::peers::Outgoing;
 use crate::realm::Realm;
 use crate::session::Session;
 use crate::session::window::Held;
-use crate::share::{Group, Wish};
+use crate::share::{Group, Picking, Wish};
 
 /// Rows of a queue looked at in one read when shared messages are handed on.
 const PAGE: Page = Page { rows_max: 256, bytes_max: 1 << 20 };
+
+/// Which members of a group may have a message.
+pub(super) struct Asks<'a> {
+    broker: &'a Broker,
+    topic: &'a str,
+    addressed: Option<Addressed>,
+    /// The node that is asked for members that are meant, after this one.
+    next: Option<u64>,
+}
+
+impl<'a> Asks<'a> {
+    pub fn of(broker: &'a Broker, group: &Group, message: &'a Message) -> Asks<'a> {
+        let addressed = Addressed::of(message.properties.as_deref());
+        let next = addressed.as_ref().and_then(|_| group.next_node(broker.incarnation()));
+        Asks { broker, topic: &message.topic, addressed, next }
+    }
+
+    /// Whether a member may receive it, and is meant.
+    pub fn may_have(&self, member: &Session) -> bool {
+        let is_meant = |addressed: &Addressed| addressed.allows_member(member, self.next);
+        self.addressed.as_ref().is_none_or(is_meant) && member.may_receive(self.broker.access(), self.topic)
+    }
+
+    /// Who is meant is looked for among the members here before other nodes are asked.
+    pub fn wish<'w>(&self, wish: Wish<'w>) -> Wish<'w> {
+        let how = if self.addressed.is_some() { Picking::Local } else { wish.how };
+        Wish { how, ..wish }
+    }
+
+    pub fn is_for_some(&self) -> bool {
+        self.addressed.is_some()
+    }
+}
 
 impl Broker {
     /// Copies a lost connection left in its outbox: shared ones go to other members, ones that lie
@@ -63,12 +97,10 @@ impl Broker {
             self.group_ack(&claim);
             return;
         }
-        let access = self.access();
-        let may =
-            |member: &Session| self.peers().reaches(member) && member.may_receive(access, &message.topic);
-        let Some(pick) =
-            claim.group.pick(&self.wish(&message.topic, claim.number.is_some(), Some(from)), may)
-        else {
+        let asks = Asks::of(self, &claim.group, &message);
+        let may = |member: &Session| self.peers().reaches(member) && asks.may_have(member);
+        let wish = self.wish(&message.topic, claim.number.is_some(), Some(from));
+        let Some(pick) = claim.group.pick(&asks.wish(wish), may) else {
             match claim.number {
                 Some(number) => claim.group.unclaim(number),
                 None => {
@@ -136,7 +168,11 @@ impl Broker {
         let (broker, realm, group, message) = (self.clone(), realm.clone(), group.clone(), message.clone());
         self.runtime().spawn(async move {
             let lost = |loss| broker.ledger().lost_by(&group.key.name, &message.topic, loss, 1);
-            if handovers >= broker.config().shared_handovers_max {
+            let most = broker.config().shared_handovers_max;
+            let is_addressed = is_addressed(message.properties.as_deref());
+            // One that is not for everybody has come to all nodes with members then, one after the other.
+            let most = if is_addressed { most.max(group.nodes() as u32) } else { most };
+            if handovers >= most {
                 return lost(Loss::SharedUnclaimed);
             }
             let mut plan =
@@ -160,7 +196,8 @@ impl Broker {
     /// Gives a row of a group's queue to a clean member of this node; without one it stays there.
     pub(crate) fn hand_out_here(&self, message: &Arc<Message>, claim: Claim) {
         let here = |member: &Session| member.is_online() && member.peer.is_none();
-        let may = |member: &Session| here(member) && member.may_receive(self.access(), &message.topic);
+        let asks = Asks::of(self, &claim.group, message);
+        let may = |member: &Session| here(member) && asks.may_have(member);
         let wish = Wish { here: true, ..self.wish(&message.topic, false, None) };
         let Some(pick) = claim.group.pick(&wish, may) else {
             return claim.number.into_iter().for_each(|number| claim.group.unclaim(number));
@@ -211,11 +248,6 @@ impl Broker {
     /// What is wanted of a member of a share group.
     pub(super) fn wish<'a>(&self, topic: &'a str, durable: bool, not: Option<&'a Arc<Session>>) -> Wish<'a> {
         Wish { how: self.config().shared_picking, durable, not, topic, here: false }
-    }
-
-    /// Whether a member of a share group can take a message of `topic` from the store, and may.
-    fn serves(&self, member: &Session, topic: &str) -> bool {
-        self.peers().serves(member) && member.may_receive(self.access(), topic)
     }
 
     /// Gives the live copy of a row to whoever has its session.
@@ -323,7 +355,8 @@ impl Broker {
                     continue;
                 }
                 let claim = Claim { group: group.clone(), number: Some(row.number), handovers: 0 };
-                let may = |member: &Session| self.serves(member, &delivery.message.topic);
+                let asks = Asks::of(self, group, &delivery.message);
+                let may = |member: &Session| self.peers().serves(member) && asks.may_have(member);
                 match group.pick(&self.wish(&delivery.message.topic, true, None), may) {
                     Some(pick) => {
                         let delivery = weir_store::Delivery {
@@ -345,6 +378,8 @@ impl Broker {
                             Live { delivery, number: None, claim: Some(claim) },
                         );
                     }
+                    // Others may be meant by those behind it.
+                    None if asks.is_for_some() => group.unclaim(row.number),
                     None => return group.unclaim(row.number),
                 }
             }

@@ -1,4 +1,4 @@
-//! The subscribers of one filter: plain ones and share groups.
+//! The subscribers of one pattern: plain ones, those that select of what matches, and share groups.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use weir_store::SubscriptionOptions;
 
 use crate::session::Session;
 use crate::share::Group;
+use crate::sync::Selector;
 
 /// Above this many members a place index is kept, so that leaving stays cheap.
 const INDEX_FROM: usize = 32;
@@ -35,6 +36,14 @@ impl Member {
     }
 }
 
+/// A subscriber that is given only what its selector takes. A session may have several of one pattern.
+#[derive(Clone)]
+pub struct Selecting {
+    pub member: Member,
+    pub filter: Filter,
+    pub selector: Arc<Selector>,
+}
+
 /// Most filters have one subscriber, and there may be millions of them.
 #[derive(Default)]
 pub struct Members {
@@ -48,6 +57,7 @@ struct More {
     /// Where a session stands in `plain`; only when there are many.
     places: Option<HashMap<usize, usize>>,
     groups: Vec<Arc<Group>>,
+    selecting: Vec<Selecting>,
 }
 
 fn address(session: &Arc<Session>) -> usize {
@@ -63,15 +73,61 @@ impl Members {
         self.more.as_ref().map_or(&[], |more| &more.groups)
     }
 
+    pub fn selecting(&self) -> &[Selecting] {
+        self.more.as_ref().map_or(&[], |more| &more.selecting)
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.groups().is_empty()
+        self.plain.is_empty() && self.groups().is_empty() && self.selecting().is_empty()
     }
 
     /// Adds by whatever kind of filter, when nothing is known to be there.
     pub fn add(&mut self, filter: &Filter, session: &Arc<Session>, options: SubscriptionOptions) {
-        match filter.share() {
-            Some(_) => self.join(filter, session, options),
-            None => self.insert(session, options, false),
+        self.put(filter, session, options, false);
+    }
+
+    /// The same; `known`: it may be there already.
+    pub fn put(
+        &mut self,
+        filter: &Filter,
+        session: &Arc<Session>,
+        options: SubscriptionOptions,
+        known: bool,
+    ) {
+        match (filter.share(), Selector::of(filter)) {
+            (Some(_), _) => self.join(filter, session, options),
+            (None, None) => self.insert(session, options, known),
+            (None, Some(Ok(selector))) => self.select(filter, session, options, selector),
+            // Nobody was let in with one that is none.
+            (None, Some(Err(error))) => tracing::error!(%error, "a stored subscription cannot be read"),
+        }
+    }
+
+    fn select(
+        &mut self,
+        filter: &Filter,
+        session: &Arc<Session>,
+        options: SubscriptionOptions,
+        selector: Selector,
+    ) {
+        let selecting = &mut self.more.get_or_insert_default().selecting;
+        let same =
+            |known: &&mut Selecting| Arc::ptr_eq(&known.member.session, session) && known.filter == *filter;
+        if let Some(known) = selecting.iter_mut().find(same) {
+            known.member.options = options;
+            return;
+        }
+        let alike = selecting.iter().find(|known| known.filter == *filter);
+        let selector = alike.map_or_else(|| Arc::new(selector), |known| known.selector.clone());
+        let member = Member { session: session.clone(), options };
+        selecting.push(Selecting { member, filter: filter.clone(), selector });
+    }
+
+    fn unselect(&mut self, filter: &Filter, session: &Arc<Session>) {
+        if let Some(more) = &mut self.more {
+            more.selecting
+                .retain(|known| !Arc::ptr_eq(&known.member.session, session) || known.filter != *filter);
+            self.drop_more();
         }
     }
 
@@ -91,9 +147,10 @@ impl Members {
 
     /// Removes by whatever kind of filter.
     pub fn take_out(&mut self, filter: &Filter, session: &Arc<Session>) {
-        match filter.share() {
-            Some(_) => self.leave(filter, session),
-            None => self.remove(session),
+        match (filter.share(), filter.selector()) {
+            (Some(_), _) => self.leave(filter, session),
+            (None, Some(_)) => self.unselect(filter, session),
+            (None, None) => self.remove(session),
         }
     }
 
@@ -117,7 +174,8 @@ impl Members {
     }
 
     fn drop_more(&mut self) {
-        self.more.take_if(|more| more.places.is_none() && more.groups.is_empty());
+        self.more
+            .take_if(|more| more.places.is_none() && more.groups.is_empty() && more.selecting.is_empty());
     }
 
     fn place(&self, session: &Arc<Session>) -> Option<usize> {

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use weir_model::Filter;
 use weir_store::SubscriptionOptions;
 
+use crate::sync::Selector;
+
 /// From here on a table is worth its memory.
 const MANY: usize = 16;
 
@@ -88,6 +90,24 @@ impl Subscriptions {
         match self {
             Subscriptions::Many(table) => table.iter().map(|(filter, o)| (filter.clone(), *o)).collect(),
             Subscriptions::Few(list) => list.clone(),
+        }
+    }
+
+    /// Those that are not shared and of this pattern, whatever they select of it.
+    pub fn of_pattern(&self, pattern: &str) -> Vec<Filter> {
+        let is = |filter: &&Filter| filter.pattern() == pattern && filter.share().is_none();
+        match self {
+            Subscriptions::Many(table) => table.keys().filter(is).cloned().collect(),
+            Subscriptions::Few(list) => list.iter().map(|(filter, _)| filter).filter(is).cloned().collect(),
+        }
+    }
+
+    /// How many of them have a condition on the body.
+    pub fn filtered(&self) -> usize {
+        let is = |filter: &&Filter| Selector::has_condition(filter);
+        match self {
+            Subscriptions::Many(table) => table.keys().filter(is).count(),
+            Subscriptions::Few(list) => list.iter().map(|(filter, _)| filter).filter(is).count(),
         }
     }
 

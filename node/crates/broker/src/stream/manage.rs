@@ -10,6 +10,7 @@ use weir_store::{
 use super::Stream;
 use super::catalog::row_key;
 use super::definition::{Definition, EARLIER_MAX, Earlier, OWN_PREFIX, Spec, SpecError, check_name};
+use super::history;
 use crate::broker::Broker;
 use crate::clock;
 
@@ -21,7 +22,7 @@ pub enum StreamError {
     Spec(#[from] SpecError),
     #[error("there is no stream `{name}`")]
     Unknown { name: Arc<str> },
-    #[error("the stream `{name}` is a binding's own, and lives as long as that")]
+    #[error("the stream `{name}` is a binding's or a realm's own, and lives as long as that")]
     Own { name: Arc<str> },
     #[error("there is a stream `{name}` already, and it is another")]
     Exists { name: Arc<str> },
@@ -97,6 +98,17 @@ impl Broker {
     ) -> Result<Arc<Stream>, StreamError> {
         spec.check()?;
         check_is_no_bindings(name)?;
+        self.change_stream(realm, name, spec, version).await
+    }
+
+    /// The same, also of one that the broker has of its own.
+    pub(super) async fn change_stream(
+        &self,
+        realm: &Arc<str>,
+        name: &str,
+        spec: Spec,
+        version: u64,
+    ) -> Result<Arc<Stream>, StreamError> {
         let before = self.stream(realm, name)?;
         if version != 0 && before.version != version {
             return Err(StreamError::Changed { name: before.name.clone() });
@@ -175,9 +187,13 @@ impl Broker {
     /// Makes the partitions of every stream, or gives those that are there what they are to keep: a node that was to do
     /// it may have died, and a store that was rolled back may have forgotten.
     pub(crate) fn configure_streams_later(&self) {
-        if !self.streams().is_empty() {
+        let keeps_history = self.config().realm.iter().any(|rules| rules.history_records() > 0);
+        if !self.streams().is_empty() || keeps_history {
             let broker = self.clone();
-            self.runtime().spawn(async move { broker.configure_streams().await });
+            self.runtime().spawn(async move {
+                broker.configure_streams().await;
+                broker.keep_histories().await;
+            });
         }
     }
 
@@ -258,5 +274,9 @@ impl Broker {
 }
 
 fn check_is_no_bindings(name: &str) -> Result<(), StreamError> {
-    if name.starts_with(OWN_PREFIX) { Err(StreamError::Own { name: name.into() }) } else { Ok(()) }
+    if name.starts_with(OWN_PREFIX) || name == history::NAME {
+        Err(StreamError::Own { name: name.into() })
+    } else {
+        Ok(())
+    }
 }

@@ -56,12 +56,18 @@ impl Condition {
     /// Whether a body meets it. `None` = there is none; one that is no JSON is a text if it is UTF-8.
     pub fn is_met_by(&self, body: Option<&[u8]>) -> bool {
         let body = body.filter(|body| !body.is_empty());
-        let value = match body {
-            None => Value::Null,
-            Some(_) if matches!(&*self.value, Value::Object(members) if members.is_empty()) => return true,
-            Some(body) => body_value(body),
-        };
-        meets(&self.value, &value)
+        let is_any = matches!(&*self.value, Value::Object(members) if members.is_empty());
+        (is_any && body.is_some()) || self.is_met_by_value(&body.map_or(Value::Null, body_value))
+    }
+
+    /// The same for a body that was read by [`Condition::value_of`].
+    pub fn is_met_by_value(&self, value: &Value) -> bool {
+        meets(&self.value, value)
+    }
+
+    /// What a body means, for several conditions.
+    pub fn value_of(body: &[u8]) -> Value {
+        if body.is_empty() { Value::Null } else { body_value(body) }
     }
 }
 

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use weir_model::{Position, Reason, Topic};
 
-use super::condition::Condition;
+use super::condition::{Condition, ConditionError};
+use super::selector::Selector;
 
 /// On what a publish depends, and what it leaves behind.
 ///
@@ -34,19 +35,28 @@ pub struct Conditions {
 /// | here | WAMP SUBSCRIBE option | MQTT 5 |
 /// |---|---|---|
 /// | `filter` | `filter` | user property `weir-filter`: JSON |
-/// | `after` | `after` | user property `stream-offset` of a subscription to `$stream/<name>` |
+/// | `after` | `after`: a publication | user property `weir-after`: a publication, or a position |
 /// | `snapshot` | `snapshot` | none: unsubscribe when the retained ones have come |
-/// | `retained` | `retained` (no live events) and `retainedState` (both) | retain handling 0 (both) |
+/// | `retained` | `retained` (changes only), `retainedState` and `get_retained` (all) | retain handling 0 (all) |
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Reading {
     /// Only messages whose body meets this.
     pub filter: Option<Condition>,
-    /// History of what a stream captured, from behind this place.
-    pub after: Option<Position>,
+    /// What was recorded behind this place comes first.
+    pub after: Option<After>,
     /// Nothing after what is there at the beginning.
     pub snapshot: bool,
     /// Which retained values come first.
     pub retained: Retained,
+}
+
+/// Behind which event history is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// That of this number: what EVENT and PUBLISHED said.
+    Publication(u64),
+    /// What stands there in the history.
+    Position(Position),
 }
 
 /// Whether a subscriber is given retained values.
@@ -55,10 +65,41 @@ pub enum Retained {
     /// None: what is published from now on.
     #[default]
     None,
-    /// They, and nothing after them.
-    Only,
+    /// They, and what becomes of them; not what is published without being retained.
+    Changes,
     /// They, and what is published from now on.
     AndLive,
+}
+
+/// Why a subscriber cannot have what it asks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadingError {
+    #[error("filter: {0}")]
+    Filter(#[from] ConditionError),
+    #[error("after must be a publication id: an integer, or a text that is one")]
+    After,
+    #[error(
+        "after: no history is kept here; set `history` of this realm in `[[broker.realm]]`, or make a stream of the topic"
+    )]
+    NoHistory,
+}
+
+impl std::str::FromStr for After {
+    type Err = ReadingError;
+
+    fn from_str(text: &str) -> Result<After, ReadingError> {
+        let publication = text.parse().ok().filter(|number| *number < 1 << 53).map(After::Publication);
+        let position = || text.parse().ok().map(After::Position);
+        publication.or_else(position).ok_or(ReadingError::After)
+    }
+}
+
+impl Reading {
+    /// What of this is asked of every message.
+    pub fn selector(&self) -> Selector {
+        let retained = self.retained == Retained::Changes;
+        Selector { retained, unrecorded: false, condition: self.filter.clone() }
+    }
 }
 
 impl Conditions {

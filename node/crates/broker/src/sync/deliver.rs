@@ -11,6 +11,7 @@ use crate::peers::Outgoing;
 use crate::publish::plan::Plan;
 use crate::realm::Realm;
 use crate::session::Session;
+use crate::stream::history;
 
 /// A message that is stored as what it is, or not to be.
 pub(crate) struct Accepted<'a> {
@@ -39,6 +40,8 @@ impl Broker {
     ) -> Result<HandedOut, Refusal> {
         let Accepted { message, id, position, publisher, level } = *accepted;
         let matched = self.find(realm, &message.topic).await;
+        let recorded = history::numbered(message, &matched, position);
+        let message = recorded.as_ref().unwrap_or(message);
         let mut plan =
             Box::new(Plan::stored(self, realm, message, &matched, publisher, (Some(id), position)));
         let steps = std::mem::take(&mut plan.steps);

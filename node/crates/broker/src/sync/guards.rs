@@ -23,12 +23,12 @@ pub(crate) struct Known {
 }
 
 impl Guards {
-    /// Takes over a row if it is newer than what is here.
+    /// Takes over a row, which the mirror tells in order. After a rollback of the store an older one may be what counts.
     pub fn heard(&self, row: GuardRow) -> Option<Place> {
         let GuardRow { realm, topic, version, positions, guard } = row;
         let place = (realm, topic);
         let mut known = self.0.write();
-        if known.get(&place).is_some_and(|known| known.version >= version) {
+        if known.get(&place).is_some_and(|known| known.version == version) {
             return None;
         }
         match guard {

@@ -1,5 +1,6 @@
 //! A broker with a store that answers only when the test says so, and what tests do with it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,12 +22,18 @@ use weir_store::{
 /// Frames are the payload behind one byte of length.
 struct Lengths;
 
+thread_local! {
+    /// Frames this test has encoded.
+    pub static ENCODED: Cell<u64> = const { Cell::new(0) };
+}
+
 impl Form for Lengths {
     fn protocol(&self) -> &'static str {
         "mqtt"
     }
 
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, _: Marks<'_>) {
+        ENCODED.set(ENCODED.get() + 1);
         out.push(publish.payload.len() as u8 + 1);
         out.extend_from_slice(publish.payload);
     }

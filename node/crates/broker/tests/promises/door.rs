@@ -8,7 +8,7 @@ use weir_broker::publish::{Answering, Verdict};
 use weir_model::{Qos, Reason};
 use weir_store::Refusal;
 
-use super::bench::{Bench, publish};
+use super::bench::{Bench, ENCODED, publish};
 
 #[tokio::test]
 async fn what_comes_behind_a_kept_message_waits_for_it() {
@@ -28,6 +28,24 @@ async fn what_comes_behind_a_kept_message_waits_for_it() {
     bench.store.open_gate(None);
     while publisher.completed().is_some() {}
     assert_eq!(bench.frames(&subscriber), b"12");
+}
+
+#[tokio::test]
+async fn an_event_for_five_hundred_is_encoded_once() {
+    let bench = Bench::start().await;
+    let mut subscribers = Vec::new();
+    for at in 0..500 {
+        let subscriber = bench.connect(&format!("s{at}"), 0).await;
+        bench.subscribe(&subscriber, "t", Qos::AtMostOnce).await;
+        subscribers.push(subscriber);
+    }
+    let mut publisher = bench.publisher("p").await;
+    let before = ENCODED.get();
+    publisher.publish(publish(b"1", Qos::AtMostOnce, false), Answering::Nothing);
+    publisher.publish(publish(b"2", Qos::AtLeastOnce, false), Answering::Puback(1));
+    publisher.push();
+    assert_eq!(ENCODED.get() - before, 2);
+    assert!(subscribers.iter().all(|subscriber| bench.frames(subscriber) == b"12"));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::alias::{Incoming, Outgoing};
 use super::authenticate::Method;
 use super::last_seen::LastSeen;
 use super::reason;
+use super::request::Requests;
 use super::stream::Streams;
 use super::subscribe::Replay;
 use super::trace;
@@ -83,13 +84,18 @@ pub struct Owed {
     pub last_seen: LastSeen,
     /// Streams that it reads.
     pub streams: Option<Box<Streams>>,
+    /// Requests that are calls.
+    pub requests: Option<Box<Requests>>,
+    /// Some of its subscriptions select of what matches.
+    pub selects: bool,
 }
 
 impl Owed {
     pub fn is_nothing(&self) -> bool {
-        let Owed { releases, replays, replaying, last_seen, streams } = self;
-        let nothing_waits = releases.is_empty() && replays.is_empty() && replaying.is_none();
-        nothing_waits && last_seen.is_empty() && streams.is_none()
+        let Owed { releases, replays, replaying, last_seen, streams, requests, selects } = self;
+        let nothing_waits = releases.is_empty() && replays.is_empty() && replaying.is_none() && !selects;
+        let no_calls = requests.as_ref().is_none_or(|requests| requests.is_nothing());
+        nothing_waits && last_seen.is_empty() && streams.is_none() && no_calls
     }
 }
 
@@ -246,7 +252,10 @@ impl Channel for Mqtt {
                 Err(error) => return (bytes.len(), self.broken(&error, out)),
             };
             match self.packet(&rest[..len], out) {
-                Some(Flow::Push) => return (at, self.long_match().unwrap_or(Flow::Push)),
+                Some(Flow::Push) => {
+                    let waits_for = self.ask_registered().or_else(|| self.long_match());
+                    return (at, waits_for.unwrap_or(Flow::Push));
+                }
                 Some(flow) => return (at + len, flow),
                 None => at += len,
             }
@@ -310,6 +319,10 @@ impl Channel for Mqtt {
                 self.publisher.matched(*made);
                 return Flow::Continue;
             }
+            Err(work) => work,
+        };
+        let work = match self.heard_registered(work) {
+            Ok(flow) => return flow,
             Err(work) => work,
         };
         match self.reauthenticated(work, out) {

@@ -5,7 +5,7 @@ use weir_broker::form::{Form, Marks, Publish};
 use weir_model::{Properties, Qos};
 use weir_wire::mqtt::{self, List, MessageProperties, Version, encode};
 
-use crate::wamp::properties::{OURS, PUBLICATION};
+use crate::wamp::properties::{OURS, PUBLICATION, TRACE};
 
 /// What handlers are told that these clients speak.
 pub const PROTOCOL: &str = "mqtt";
@@ -85,8 +85,8 @@ pub fn encode_with(
 }
 
 /// Whether a user property goes to clients: not what only the broker is told, nor what is longer than MQTT can say.
-fn is_shown(name: &str, text: &str) -> bool {
-    name != addressed::PROPERTY && name != PUBLICATION && text.len() <= usize::from(u16::MAX)
+pub fn is_shown(name: &str, text: &str) -> bool {
+    ![addressed::PROPERTY, PUBLICATION, TRACE].contains(&name) && text.len() <= usize::from(u16::MAX)
 }
 
 /// What a client said about a message, made ours.

@@ -24,7 +24,7 @@ use weir_wire::mqtt::{self, Connack, Connect, ConnectError, ReasonCode, Version,
 use super::alias::Outgoing;
 use super::authenticate::{self, Method, Proved};
 use super::channel::Mqtt;
-use super::inbound::has_wildcard;
+use super::inbound::{has_wildcard, is_meta_event};
 use super::{Closer, Shared, audit, form, reason};
 use crate::connection::Connection;
 use crate::limited::Limit;
@@ -183,7 +183,7 @@ async fn open(
         refused(reason, what)
     };
     let proved = prove(shared, stream, &mut rest, &connect, &credentials).await.map_err(denied)?;
-    let identity = Arc::new(proved.identity);
+    let identity = Arc::new(in_named_realm(shared, &connect, proved.identity).map_err(denied)?);
     let user = identity.principal.user_id.as_ref();
     shared.flapping.admit(&client_id, user).map_err(|reason| refused(reason, "connecting too often"))?;
     let will = will(shared, &connect, &identity).map_err(denied)?;
@@ -215,6 +215,27 @@ async fn open(
     channel.method = Method::of(&connect, credentials);
     channel.follow_again();
     Ok((channel, connack, closer, rest))
+}
+
+/// Whoever names a realm behind the `@` of its user name is in that one (fox-wamp), unless it has proved to be of another.
+fn in_named_realm(
+    shared: &Shared,
+    connect: &Connect<'_>,
+    mut identity: Identity,
+) -> Result<Identity, (Reason, &'static str)> {
+    let named = connect.username.filter(|_| shared.config.mqtt.realm_from_username);
+    let Some((_, name)) = named.and_then(|username| username.rsplit_once('@')) else { return Ok(identity) };
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    if name.is_empty() || !name.bytes().all(is_plain) {
+        return Err((Reason::BadCredentials, "a realm's name has a-z, 0-9 and `_`"));
+    }
+    let no_such = |_| (Reason::NotAuthorized, "there is no such realm");
+    let realm = crate::wamp::handshake::realm(shared, name).map_err(no_such)?;
+    if !shared.broker.access().may_enter(&identity, &realm) {
+        return Err((Reason::NotAuthorized, "these credentials are for another realm"));
+    }
+    identity.realm = realm;
+    Ok(identity)
 }
 
 /// CONNACK has a code of its own for a server that is busy (MQTT-3.2.2.2).
@@ -349,7 +370,7 @@ fn will(
         return Err((Reason::Protocol, "response topic with a wildcard"));
     }
     let rights = shared.broker.access().publish_rights(&identity.principal, &topic);
-    let reserved = is_reserved(&topic) && !is_bridge_state(&topic);
+    let reserved = (is_reserved(&topic) && !is_bridge_state(&topic)) || is_meta_event(&topic);
     if reserved || !rights.allows(will.qos, will.retain) {
         return Err((Reason::NotAuthorized, "will topic"));
     }

@@ -14,6 +14,7 @@ use weir_wire::mqtt::{self, Ack, List, Packet, PacketType, ReasonCode, Version, 
 
 use super::alias::Incoming;
 use super::channel::Mqtt;
+use super::request::Is;
 use super::{conditions, form, reason};
 use crate::connection::{Channel, Flow};
 
@@ -70,15 +71,12 @@ impl Mqtt {
 
     #[inline]
     fn publish_to(&mut self, topic: &str, publish: &mqtt::Publish<'_>, out: &mut Vec<u8>) -> Option<Flow> {
-        if !publish.subscription_ids.is_empty() {
-            return Some(self.end(Reason::Protocol, "subscription identifier from a client", out));
+        if let Err((reason, what)) = check(publish) {
+            return Some(self.end(reason, what, out));
         }
-        // MQTT-3.3.2-14.
-        if publish.properties.response_topic.is_some_and(has_wildcard) {
-            return Some(self.end(Reason::Protocol, "response topic with a wildcard", out));
-        }
-        if publish.properties.payload_is_utf8 && std::str::from_utf8(publish.payload).is_err() {
-            return Some(self.end(Reason::PayloadFormat, "payload is not UTF-8", out));
+        let kind = self.kind(topic, publish);
+        if kind == Is::Unknown {
+            return Some(Flow::Push);
         }
         let packet_id = publish.packet_id.map_or(0, |id| id.get());
         let answering = match publish.qos {
@@ -94,6 +92,9 @@ impl Mqtt {
             self.intake.repeats(packet_id);
         }
         self.note_traced(topic, publish);
+        if kind == Is::Call {
+            return self.call(topic, publish, answering, out);
+        }
         let asked = conditions::of(publish);
         let (conditions, broken) = match asked {
             Ok(conditions) => (conditions, None),
@@ -128,9 +129,6 @@ impl Mqtt {
                 None
             }
             verdict => {
-                if verdict == Verdict::Refused(Reason::NotAuthorized) {
-                    self.note_refused_publish(topic);
-                }
                 let why = match verdict {
                     Verdict::Refused(reason) => {
                         let broken = broken.map(|error| error.to_string().into());
@@ -138,9 +136,23 @@ impl Mqtt {
                     }
                     _ => None,
                 };
-                self.answer_now(answering, verdict, why.as_deref(), out)
+                self.publish_answered(topic, answering, (verdict, why.as_deref()), out)
             }
         }
+    }
+
+    /// What a publish has come to, now.
+    pub fn publish_answered(
+        &mut self,
+        topic: &str,
+        answering: Answering,
+        (verdict, why): (Verdict, Option<&str>),
+        out: &mut Vec<u8>,
+    ) -> Option<Flow> {
+        if verdict == Verdict::Refused(Reason::NotAuthorized) {
+            self.note_refused_publish(topic);
+        }
+        self.answer_now(answering, verdict, why, out)
     }
 
     /// A QoS 2 packet id came; false when its message was here before and is, or will be, answered.
@@ -357,6 +369,22 @@ impl Mqtt {
     }
 }
 
+/// What breaks the protocol in a PUBLISH that could be read.
+#[inline]
+fn check(publish: &mqtt::Publish<'_>) -> Result<(), (Reason, &'static str)> {
+    if !publish.subscription_ids.is_empty() {
+        return Err((Reason::Protocol, "subscription identifier from a client"));
+    }
+    // MQTT-3.3.2-14.
+    if publish.properties.response_topic.is_some_and(has_wildcard) {
+        return Err((Reason::Protocol, "response topic with a wildcard"));
+    }
+    if publish.properties.payload_is_utf8 && std::str::from_utf8(publish.payload).is_err() {
+        return Err((Reason::PayloadFormat, "payload is not UTF-8"));
+    }
+    Ok(())
+}
+
 /// Why a publish was refused for the acknowledgement level it asked for, in words; `None` = it was not for that. A text
 /// that names no level is not said back.
 fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Arc<str>> {
@@ -374,10 +402,11 @@ fn level_refused(publish: &mqtt::Publish<'_>, reason: Reason) -> Option<Arc<str>
     Some(format!("{asked}: {reason}").into())
 }
 
-/// Whether a topic is that of one of WAMP's meta events, which only the node publishes.
+/// Whether a topic is that of one of WAMP's meta events, now or later, which only the node publishes.
 #[inline]
-fn is_meta_event(topic: &str) -> bool {
-    let name = topic.strip_prefix("wamp/");
+pub fn is_meta_event(topic: &str) -> bool {
+    let later = topic.strip_prefix("$delayed/").and_then(|rest| rest.split_once('/'));
+    let name = later.map_or(topic, |(_, topic)| topic).strip_prefix("wamp/");
     let kinds = ["session/", "subscription/", "registration/"];
     name.is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)))
 }

@@ -98,7 +98,9 @@ impl Mqtt {
         let session = self.session().clone();
         let copy = |message: &Arc<Message>| {
             let matched = realm.routes.find(&message.topic, broker.access());
-            let target = matched.targets.iter().find(|target| Arc::ptr_eq(&target.session, &session))?;
+            let selected = matched.of(message);
+            let targets = selected.as_deref().unwrap_or(&matched.targets);
+            let target = targets.iter().find(|target| Arc::ptr_eq(&target.session, &session))?;
             Some(fanout::delivery(message, target, None)).filter(|copy| copy.qos > Qos::AtMostOnce)
         };
         let copies: Vec<Delivery> = values.iter().filter_map(copy).collect();

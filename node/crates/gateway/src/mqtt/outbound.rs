@@ -32,6 +32,7 @@ impl Mqtt {
             self.behind = true;
         }
         self.replay(cx, out);
+        self.answer_requests();
         self.owed.take_if(|owed| owed.is_nothing());
         None
     }

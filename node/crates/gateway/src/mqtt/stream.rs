@@ -15,7 +15,8 @@ use weir_broker::publish::Publisher;
 use weir_broker::store::{Fence, Record, SessionOp, Step, SubscriptionOptions};
 use weir_broker::stream::definition::check_name;
 use weir_broker::stream::following::{Ended, Following, Found, Offset, session_group};
-use weir_broker::stream::{FILTER_PREFIX, Stream};
+use weir_broker::stream::{FILTER_PREFIX, Stream, history};
+use weir_broker::sync::{After, ReadingError, Selector, Subject};
 use weir_broker::{Broker, Session, clock};
 use weir_model::{Filter, Message, Qos, Reason};
 use weir_wire::mqtt::{self, List, MessageProperties, ReasonCode, Version, encode};
@@ -26,6 +27,9 @@ use ids::Ids;
 
 /// Records handed on in one turn, also those that make no bytes: others on this thread have their turn.
 const TURN_RECORDS: usize = 1000;
+
+/// Where the end of a history is told, which no filter names.
+const PAST_TOPIC: &str = "$stream/$history";
 
 /// User properties that only the broker sets on a record.
 const OURS: [&str; 4] = ["weir-stream", "weir-position", "weir-partition", "weir-missed"];
@@ -43,10 +47,27 @@ pub struct Streams {
 
 struct Followed {
     filter: Filter,
+    /// Of a history: only what the filter matches.
+    is_past: bool,
+    /// Only what it takes.
+    selector: Option<Selector>,
     options: SubscriptionOptions,
     following: Following,
     /// Let go before they could be sent, and not told yet.
     missed: u64,
+}
+
+impl Followed {
+    fn new(filter: Filter, options: SubscriptionOptions, following: Following) -> Followed {
+        let selector = Selector::of(&filter).and_then(Result::ok);
+        let selector = selector.map(|selector| Selector { unrecorded: false, ..selector });
+        Followed { is_past: !is_stream(&filter), filter, selector, options, following, missed: 0 }
+    }
+
+    fn takes(&self, message: &Message) -> bool {
+        (!self.is_past || self.filter.matches(&message.topic))
+            && self.selector.as_ref().is_none_or(|selector| selector.takes(&Subject::of(message)))
+    }
 }
 
 /// What a filter below `$stream/` asks for.
@@ -55,13 +76,22 @@ pub enum Wish {
     Begin(Arc<Stream>, Offset),
     /// It is read already: with other options from now on.
     GoOn,
+    /// To begin in the history of the realm, behind this.
+    Past(Arc<Stream>, After),
 }
 
-/// Why a filter below `$stream/` is refused, in words for whoever wrote it.
-pub struct NoStream {
+/// Why a filter is refused for what is asked of it, in words for whoever wrote it.
+pub struct Refused {
     pub code: ReasonCode,
     pub reason: Reason,
     pub why: String,
+}
+
+impl Refused {
+    /// A user property asks for what cannot be.
+    pub fn reading(why: String) -> Refused {
+        Refused { code: ReasonCode::ImplementationSpecificError, reason: Reason::ConditionInvalid, why }
+    }
 }
 
 /// Whether a filter asks for a stream.
@@ -71,8 +101,8 @@ pub fn is_stream(filter: &Filter) -> bool {
 
 impl Mqtt {
     /// What a filter asks for that [`is_stream`].
-    pub fn wish(&self, filter: &Filter, subscribe: &mqtt::Subscribe<'_>) -> Result<Wish, NoStream> {
-        let refused = |code, reason, why: String| NoStream { code, reason, why };
+    pub fn wish(&self, filter: &Filter, subscribe: &mqtt::Subscribe<'_>) -> Result<Wish, Refused> {
+        let refused = |code, reason, why: String| Refused { code, reason, why };
         if filter.share().is_some() {
             let why = "a stream is read by each client on its own here, not by a share group";
             let code = ReasonCode::SharedSubscriptionsNotSupported;
@@ -91,6 +121,19 @@ impl Mqtt {
             None if self.follows(filter) => Wish::GoOn,
             offset => Wish::Begin(stream, offset.unwrap_or_default()),
         })
+    }
+
+    /// What is recorded behind a place, for a session that ends with its connection: a kept one has its queue.
+    pub fn past(&self, after: After) -> Result<Wish, Refused> {
+        if self.stored_fence().is_some() {
+            return Err(Refused::reading(
+                "weir-after is for sessions that end with their connection".to_owned(),
+            ));
+        }
+        let Publisher { broker, realm, .. } = &self.publisher;
+        let history = broker.streams().get(&realm.name, history::NAME);
+        let none = || Refused::reading(ReadingError::NoHistory.to_string());
+        history.map(|history| Wish::Past(history, after)).ok_or_else(none)
     }
 
     fn streams(&self) -> Option<&Streams> {
@@ -121,10 +164,10 @@ impl Mqtt {
         match (at, following) {
             (Some(at), None) => streams.followed[at].options = options,
             (Some(at), Some(following)) => {
-                streams.followed[at] = Followed { filter, options, following, missed: 0 };
+                streams.followed[at] = Followed::new(filter, options, following);
             }
             (None, Some(following)) => {
-                streams.followed.push(Followed { filter, options, following, missed: 0 });
+                streams.followed.push(Followed::new(filter, options, following));
             }
             (None, None) => {}
         }
@@ -149,6 +192,9 @@ impl Mqtt {
     pub fn follow_again(&mut self) {
         let Some(fence) = self.stored_fence() else { return };
         let Publisher { broker, realm, session, .. } = &self.publisher;
+        if session.selects() {
+            self.owed.get_or_insert_default().selects = true;
+        }
         let subscriptions = session.subscriptions_below(FILTER_PREFIX);
         if subscriptions.is_empty() {
             return;
@@ -166,7 +212,7 @@ impl Mqtt {
                 }
                 Some(stream) => {
                     let following = Following::resume(broker, stream, group.clone());
-                    streams.followed.push(Followed { filter, options, following, missed: 0 });
+                    streams.followed.push(Followed::new(filter, options, following));
                 }
                 None => streams.ended.push((filter, options, Ended::Deleted)),
             }
@@ -257,8 +303,12 @@ impl Mqtt {
     }
 
     fn send_record(&mut self, streams: &mut Streams, at: usize, found: Found, out: &mut Vec<u8>) {
-        let Followed { options, following, missed, .. } = &mut streams.followed[at];
-        *missed += found.missed;
+        let followed = &mut streams.followed[at];
+        followed.missed += found.missed;
+        if !followed.takes(&found.record.message) {
+            return followed.following.sent(found.at, None);
+        }
+        let Followed { options, following, missed, .. } = followed;
         let message = &found.record.message;
         self.publisher.tally.matched += 1;
         let Publisher { broker, principal, session, .. } = &self.publisher;
@@ -325,12 +375,12 @@ impl Mqtt {
     fn tell_end(&mut self, filter: &Filter, options: &SubscriptionOptions, ended: Ended, out: &mut Vec<u8>) {
         counter!("weir_gateway_stream_reads_ended_total", "reason" => ended.as_str()).increment(1);
         tracing::debug!(client_id = %self.session().client_id(), %filter, %ended, "a stream is read no more");
-        let user =
-            [("weir-stream", &filter.pattern()[FILTER_PREFIX.len()..]), ("weir-stream-end", ended.as_str())];
+        let topic = if is_stream(filter) { filter.pattern() } else { PAST_TOPIC };
+        let user = [("weir-stream", &topic[FILTER_PREFIX.len()..]), ("weir-stream-end", ended.as_str())];
         let packet = mqtt::Publish {
             subscription_ids: List::of(options.subscription_id.as_slice()),
             properties: MessageProperties { user: List::of(&user), ..MessageProperties::default() },
-            ..mqtt::Publish::new(filter.pattern(), b"")
+            ..mqtt::Publish::new(topic, b"")
         };
         let start = out.len();
         encode::publish(out, &packet, self.version);
@@ -392,7 +442,7 @@ fn encode_record(
     let numbers = (found.at.mark.position.to_string(), found.at.partition.to_string(), missed.to_string());
     let theirs = properties.map_or(&[][..], |properties| &properties.user).iter();
     let mut user: Vec<(&str, &str)> = theirs.map(|(name, value)| (&**name, &**value)).collect();
-    user.retain(|(name, _)| !OURS.contains(name));
+    user.retain(|(name, text)| !OURS.contains(name) && super::form::is_shown(name, text));
     let ours = [&*stream.name, &numbers.0, &numbers.1, &numbers.2];
     user.extend(OURS.into_iter().zip(ours).take(if missed > 0 { 4 } else { 3 }));
     let packet = mqtt::Publish {

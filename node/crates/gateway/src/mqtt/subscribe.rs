@@ -12,18 +12,21 @@ use weir_broker::outbox::Live;
 use weir_broker::publish::{Commit, Publisher};
 use weir_broker::retained::PageMax;
 use weir_broker::store::{Delivery, Fence, SessionOp, Step, SubscriptionOptions};
-use weir_broker::stream::following::Following;
+use weir_broker::stream::following::{Following, Offset};
+use weir_broker::sync::{Reading, Selector, Subject};
 use weir_model::{Filter, Message, Qos, Reason, Topic};
 use weir_wire::mqtt::{self, List, ReasonCode, RetainHandling, Suback, Version, encode};
 
 use super::channel::Mqtt;
 use super::form;
-use super::stream::{self, Wish};
+use super::reading;
+use super::stream::{self, Refused, Wish};
 use crate::connection::{Channel, Flow, Work};
 
 /// Retained messages still owed to one subscription.
 pub struct Replay {
     filter: Filter,
+    selector: Option<Selector>,
     options: SubscriptionOptions,
     after: Option<Topic>,
 }
@@ -53,8 +56,10 @@ struct Wanted {
     /// Its place among the codes.
     place: usize,
     retained: bool,
-    /// What it wants of a stream, if it names one.
+    /// What it wants of a stream, if it names one or begins in the past.
     wish: Option<Wish>,
+    /// Other subscriptions of the pattern that it takes the place of.
+    replaced: Vec<Filter>,
 }
 
 /// What a SUBSCRIBE asks for, each filter judged.
@@ -84,8 +89,12 @@ impl Mqtt {
             Ok(judged) => judged,
             Err((reason, what)) => return self.end(reason, what, out),
         };
-        let begins = |wanted: &&Wanted| matches!(wanted.wish, Some(Wish::Begin(..)));
+        let begins = |wanted: &&Wanted| matches!(wanted.wish, Some(Wish::Begin(..) | Wish::Past(..)));
         judged.wanted.iter().filter(begins).for_each(|wanted| self.let_go(&wanted.filter));
+        judged.wanted.iter().flat_map(|wanted| &wanted.replaced).for_each(|filter| self.unfollow(filter));
+        if judged.wanted.iter().any(|wanted| wanted.filter.selector().is_some()) {
+            self.owed.get_or_insert_default().selects = true;
+        }
         let packet_id = subscribe.packet_id;
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
         let (session, fence) = (self.session().clone(), self.stored_fence());
@@ -102,7 +111,12 @@ impl Mqtt {
                 }
             };
             broker.collect_shared(&realm, &session);
-            let replay = |w: Wanted| Replay { filter: w.filter, options: w.options, after: None };
+            let replay = |w: Wanted| {
+                let selector = Selector::of(&w.filter).and_then(Result::ok);
+                // What is retained is no event of the history.
+                let selector = selector.map(|selector| Selector { unrecorded: false, ..selector });
+                Replay { filter: w.filter, selector, options: w.options, after: None }
+            };
             let replays = wanted.into_iter().filter(|w| w.retained).map(replay).collect();
             Box::new(Answer::Subscribed { packet_id, codes, why, replays, streams }) as Work
         }))
@@ -111,6 +125,7 @@ impl Mqtt {
     /// Judges each filter; with a reason the connection ends.
     fn judge_all(&self, subscribe: &mqtt::Subscribe<'_>) -> Result<Judged, (Reason, &'static str)> {
         let mut judged = Judged::default();
+        let reading = reading::of(subscribe.user.iter());
         for (text, options) in subscribe.filters.iter() {
             let mut why = None;
             let wanted = self.judge(text, &options, subscribe.subscription_id, judged.wanted.len());
@@ -122,20 +137,11 @@ impl Mqtt {
                 }
             });
             match wanted {
-                Ok((filter, options, _)) if stream::is_stream(&filter) => {
-                    match self.wish(&filter, subscribe) {
-                        Ok(wish) => {
-                            // Its records are sent anew after a loss: never exactly once.
-                            let qos = options.qos.min(Qos::AtLeastOnce);
-                            let options = SubscriptionOptions { qos, ..options };
-                            let (place, retained, wish) = (0, false, Some(wish));
-                            judged.grant(Wanted { filter, options, place, retained, wish });
-                        }
+                Ok((filter, options, retained)) => {
+                    match self.wanted(filter, options, retained, (subscribe, &reading)) {
+                        Ok(wanted) => judged.grant(wanted),
                         Err(refused) => judged.refuse(refused.reason, refused.code, Some(refused.why)),
                     }
-                }
-                Ok((filter, options, retained)) => {
-                    judged.grant(Wanted { filter, options, place: 0, retained, wish: None });
                 }
                 Err(Reason::Protocol) => {
                     return Err((Reason::Protocol, "no-local on a shared subscription"));
@@ -154,6 +160,49 @@ impl Mqtt {
         Ok(judged)
     }
 
+    /// What is asked of one filter that was let in, beside what every subscription is given.
+    fn wanted(
+        &self,
+        plain: Filter,
+        options: SubscriptionOptions,
+        retained: bool,
+        (subscribe, reading): (&mqtt::Subscribe<'_>, &Result<Reading, reading::Broken>),
+    ) -> Result<Wanted, Refused> {
+        let reading = reading.as_ref().map_err(|broken| Refused::reading(broken.to_string()))?;
+        let mut selector = reading.selector();
+        let is_plain = selector.is_empty() && reading.after.is_none();
+        if !is_plain && plain.share().is_some() {
+            return Err(Refused::reading(
+                "a shared subscription has neither weir-filter nor weir-after".to_owned(),
+            ));
+        }
+        let max = self.publisher.broker.config().filtered_subscriptions_max;
+        if reading.filter.is_some() && max > 0 && self.session().filtered_subscriptions() >= max {
+            let why = format!("{}: {max} subscriptions have one already", reading::FILTER);
+            return Err(Refused { code: ReasonCode::QuotaExceeded, reason: Reason::Quota, why });
+        }
+        let wish = match reading.after {
+            _ if stream::is_stream(&plain) => Some(self.wish(&plain, subscribe)?),
+            Some(after) => {
+                selector.unrecorded = true;
+                Some(self.past(after)?)
+            }
+            None => None,
+        };
+        let filter = selector.on(&plain);
+        let filter = filter.map_err(|_| Refused::reading(format!("{}: it is too long", reading::FILTER)))?;
+        let mut replaced = Vec::new();
+        if filter.share().is_none() && (!is_plain || self.owed.as_ref().is_some_and(|owed| owed.selects)) {
+            replaced = self.session().subscriptions_of(filter.pattern());
+            replaced.retain(|known| *known != filter);
+        }
+        // Records are sent anew after a loss: never exactly once.
+        let qos_max = if wish.is_some() { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
+        let options = SubscriptionOptions { qos: options.qos.min(qos_max), ..options };
+        let retained = retained && !stream::is_stream(&filter);
+        Ok(Wanted { filter, options, place: 0, retained, wish, replaced })
+    }
+
     /// Whether one filter may be subscribed to, and what is then stored; `retained`: whether its
     /// retained messages are to be sent (MQTT-3.3.1-9 to -11).
     fn judge(
@@ -164,6 +213,10 @@ impl Mqtt {
         more: usize,
     ) -> Result<(Filter, SubscriptionOptions, bool), Reason> {
         let filter = Filter::new(text).map_err(|_| Reason::FilterInvalid)?;
+        // That is not for clients to write.
+        if filter.selector().is_some() {
+            return Err(Reason::FilterInvalid);
+        }
         if !self.publisher.broker.config().allows_depth(filter.pattern()) {
             return Err(Reason::FilterInvalid);
         }
@@ -172,7 +225,9 @@ impl Mqtt {
             return Err(Reason::Protocol);
         }
         let qos_max = self.publisher.subscribe_right(&filter).ok_or(Reason::NotAuthorized)?;
-        let known = self.session().has(&filter);
+        let selects = self.owed.as_ref().is_some_and(|owed| owed.selects);
+        let known = self.session().has(&filter)
+            || (selects && !shared && !self.session().subscriptions_of(filter.pattern()).is_empty());
         let max = self.publisher.broker.config().subscriptions_max;
         if !known && self.session().subscription_count() + more >= max {
             return Err(Reason::Quota);
@@ -197,11 +252,13 @@ impl Mqtt {
         for text in unsubscribe.filters.iter() {
             match Filter::new(text) {
                 // As if each filter came in a packet of its own (MQTT-3.10.4-6).
-                Ok(filter) if self.session().has(&filter) && !filters.contains(&filter) => {
-                    codes.push(ReasonCode::Success);
-                    filters.insert(filter);
-                }
-                Ok(_) => codes.push(ReasonCode::NoSubscriptionExisted),
+                Ok(filter) => match self.subscribed_as(filter).filter(|filter| !filters.contains(filter)) {
+                    Some(filter) => {
+                        codes.push(ReasonCode::Success);
+                        filters.insert(filter);
+                    }
+                    None => codes.push(ReasonCode::NoSubscriptionExisted),
+                },
                 Err(_) => codes.push(ReasonCode::TopicFilterInvalid),
             }
         }
@@ -209,7 +266,8 @@ impl Mqtt {
             owed.replays.retain(|replay| !filters.contains(&replay.filter));
         }
         let packet_id = unsubscribe.packet_id;
-        let mut left: Vec<_> = filters.iter().filter(|filter| stream::is_stream(filter)).cloned().collect();
+        let is_read = |filter: &&Filter| stream::is_stream(filter) || filter.selector().is_some();
+        let mut left: Vec<_> = filters.iter().filter(is_read).cloned().collect();
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
         let (session, fence) = (self.session().clone(), self.stored_fence());
         Flow::Work(Box::pin(async move {
@@ -227,6 +285,15 @@ impl Mqtt {
             }
             Box::new(Answer::Unsubscribed { packet_id, codes, left }) as Work
         }))
+    }
+
+    /// The subscription that a client means by a filter.
+    fn subscribed_as(&self, filter: Filter) -> Option<Filter> {
+        if self.session().has(&filter) {
+            return Some(filter);
+        }
+        let selects = filter.share().is_none() && self.owed.as_ref().is_some_and(|owed| owed.selects);
+        selects.then(|| self.session().subscriptions_of(filter.pattern()).into_iter().next()).flatten()
     }
 
     /// The routes and the store have it: answer, and owe the retained messages.
@@ -267,14 +334,18 @@ impl Mqtt {
             };
             let retained = &self.publisher.realm.retained;
             let page = retained.page(&replay.filter, replay.after.as_ref(), clock::unix(), max);
-            let options = replay.options;
+            let (options, selector) = (replay.options, replay.selector.clone());
             match page.next {
                 Some(next) => replay.after = Some(next),
                 None => drop(owed.replays.pop_front()),
             }
             let more = !owed.replays.is_empty();
             let fence = self.stored_fence();
-            let allowed = page.messages.into_iter().filter(|message| self.may_be_shown(message));
+            let takes = |message: &Message| {
+                selector.as_ref().is_none_or(|selector| selector.takes(&Subject::of(message)))
+            };
+            let allowed =
+                page.messages.into_iter().filter(|message| takes(message) && self.may_be_shown(message));
             let deliveries = allowed.map(|message| retained_copy(message, &options)).collect::<Vec<_>>();
             self.send_retained(deliveries, fence, out);
             // One page at a time: others on this thread have their turn.
@@ -394,6 +465,14 @@ async fn store_all(
         });
         submit(broker, session, ops.collect()).await.then_some(())?;
     }
+    let replaced: Vec<Filter> = wanted.iter().flat_map(|wanted| &wanted.replaced).cloned().collect();
+    if !replaced.is_empty() {
+        if let Some(fence) = fence {
+            let op = |filter: &Filter| SessionOp::Unsubscribe { fence, filter: filter.clone() };
+            submit(broker, session, replaced.iter().map(op).collect()).await.then_some(())?;
+        }
+        broker.topics().unsubscribe(realm, session, replaced).await.ok()?;
+    }
     broker.met_everywhere(session).await.then_some(())?;
     if wanted.iter().any(|w| w.retained) {
         broker.retained_is_current().await.then_some(())?;
@@ -403,6 +482,11 @@ async fn store_all(
         let following = match wish.take() {
             Some(Wish::Begin(stream, offset)) => {
                 Some(stream::begin(broker, session, fence, stream, offset).await?)
+            }
+            Some(Wish::Past(stream, after)) => {
+                let start = broker.place_after(&stream, after).await.ok()?;
+                let offset = Offset { start, after: Vec::new() };
+                Some(stream::begin(broker, session, None, stream, offset).await?)
             }
             Some(Wish::GoOn) => None,
             None => continue,

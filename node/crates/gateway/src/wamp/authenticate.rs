@@ -11,77 +11,137 @@ use super::introduce::{next_message, write};
 use super::reason::{self, PROTOCOL_VIOLATION};
 use crate::mqtt::Shared;
 
+/// What is said when no method of the client's can be used.
+const NO_AUTH_METHOD: &str = "wamp.error.no_auth_method";
+
 /// The methods there are, each by the name that the client lists and the one it is welcomed with.
 const METHODS: [&str; 4] = ["anonymous", "ticket", "wampcra", "cryptosign"];
+
+/// A client that is to say who it is.
+struct Asking<'a, 'o> {
+    shared: &'a Shared,
+    opening: Opening<'o>,
+    hello: &'a Hello<'a>,
+    session: Id,
+    /// What is known of it whatever it says.
+    credentials: Credentials,
+}
 
 /// Finds out who a client is, by the first of its methods that works here.
 pub async fn prove(
     shared: &Shared,
-    mut opening: Opening<'_>,
+    opening: Opening<'_>,
     hello: &Hello<'_>,
     session: Id,
-    mut credentials: Credentials,
+    credentials: Credentials,
 ) -> Result<(Identity, &'static str), Refused> {
     let asked = hello.details.authmethods.as_deref().unwrap_or_default();
-    let authid = hello.details.authid.as_deref();
     let wanted = asked.iter().filter_map(|name| METHODS.iter().find(|known| *name == **known));
     let wanted: Vec<&'static str> = match asked.is_empty() {
         true => vec!["anonymous"],
-        false => wanted.copied().collect(),
+        // Each once, in the client's order.
+        false => wanted.take(METHODS.len()).copied().collect(),
     };
     if wanted.is_empty() {
-        return Err(Refused::new("wamp.error.no_auth_method", "none of these methods is known here"));
+        return Err(Refused::new(NO_AUTH_METHOD, "none of these methods is known here"));
     }
+    let mut asking = Asking { shared, opening, hello, session, credentials };
     for method in wanted {
-        match method {
-            "anonymous" => match shared.broker.access().authenticate(&credentials).await {
-                Ok(identity) => return Ok((identity, method)),
-                Err(Reason::BadCredentials) if asked.len() > 1 => {}
-                Err(Reason::BadCredentials) => {
-                    return Err(Refused::new("wamp.error.no_auth_method", "nobody is let in unknown"));
-                }
-                Err(reason) => return Err(refused(shared, &credentials, reason)),
-            },
-            "ticket" => {
-                credentials.username = authid.map(str::to_owned);
-                let ticket = challenge(shared, &mut opening, method, ChallengeExtra::default()).await?;
-                credentials.password = Some(ticket.into_bytes());
-                let identity = shared.broker.access().authenticate(&credentials).await;
-                return match identity {
-                    Ok(identity) => Ok((identity, method)),
-                    Err(reason) => Err(refused(shared, &credentials, reason)),
-                };
-            }
-            _ => {
-                credentials.username = authid.map(str::to_owned);
-                let pubkey = hello.details.authextra.and_then(|extra| extra.get("pubkey")?.text());
-                let first = match method {
-                    "wampcra" => session.to_string(),
-                    _ => pubkey.unwrap_or_default().into_owned(),
-                };
-                let exchange = shared.broker.access().exchange(method, &credentials);
-                let Some(mut exchange) = exchange else { continue };
-                let asked = exchange.step(first.as_bytes()).await;
-                let asked = match asked {
-                    Ok(Step::Continue(asked)) => asked,
-                    Ok(Step::Done { .. }) => return Err(Refused::of(Reason::Internal)),
-                    Err(reason) => return Err(refused(shared, &credentials, reason)),
-                };
-                let extra: Extra =
-                    serde_json::from_slice(&asked).map_err(|_| Refused::of(Reason::Internal))?;
-                let answer = challenge(shared, &mut opening, method, extra.said()).await?;
-                return match exchange.step(answer.as_bytes()).await {
-                    Ok(Step::Done { identity, .. }) => {
-                        let identity = shared.broker.access().admit(identity);
-                        identity.map(|identity| (identity, method)).map_err(Refused::of)
-                    }
-                    Ok(Step::Continue(_)) => Err(Refused::of(Reason::Internal)),
-                    Err(reason) => Err(refused(shared, &credentials, reason)),
-                };
-            }
+        let found = match method {
+            "anonymous" => asking.anonymous().await?,
+            "ticket" => Some(asking.ticket().await?),
+            _ => asking.exchange(method).await?,
+        };
+        if let Some(identity) = found {
+            return Ok((identity, method));
         }
     }
-    Err(Refused::new("wamp.error.no_auth_method", "none of these methods lets anybody in here"))
+    let what =
+        if asked.is_empty() { "nobody is let in unknown" } else { "none of these methods lets anybody in" };
+    Err(Refused::new(NO_AUTH_METHOD, what))
+}
+
+impl Asking<'_, '_> {
+    /// `None` = nobody is let in so.
+    async fn anonymous(&self) -> Result<Option<Identity>, Refused> {
+        match self.shared.broker.access().authenticate(&self.credentials).await {
+            Ok(identity) => Ok(Some(identity)),
+            Err(Reason::BadCredentials) => Ok(None),
+            Err(reason) => Err(refused(self.shared, &self.credentials, reason)),
+        }
+    }
+
+    /// The password of an account, or a token.
+    async fn ticket(&mut self) -> Result<Identity, Refused> {
+        let mut credentials = self.named();
+        let ticket = self.challenge("ticket", ChallengeExtra::default()).await?;
+        credentials.password = Some(ticket.into_bytes());
+        let identity = self.shared.broker.access().authenticate(&credentials).await;
+        identity.map_err(|reason| refused(self.shared, &credentials, reason))
+    }
+
+    /// A challenge and its signature. `None` = nobody here has keys for this method.
+    async fn exchange(&mut self, method: &'static str) -> Result<Option<Identity>, Refused> {
+        let (shared, credentials) = (self.shared, self.named());
+        let access = shared.broker.access();
+        let is_refused = |reason| refused(shared, &credentials, reason);
+        let Some(mut exchange) = access.exchange(method, &credentials) else { return Ok(None) };
+        let first = match method {
+            "cryptosign" => self.public_key()?,
+            _ => self.session.to_string(),
+        };
+        let extra: Extra = match exchange.step(first.as_bytes()).await.map_err(is_refused)? {
+            Step::Continue(asked) => {
+                serde_json::from_slice(&asked).map_err(|_| Refused::of(Reason::Internal))?
+            }
+            Step::Done { .. } => return Err(Refused::of(Reason::Internal)),
+        };
+        let answer = self.challenge(method, extra.said()).await?;
+        match exchange.step(answer.as_bytes()).await.map_err(is_refused)? {
+            Step::Done { identity, .. } => access.admit(identity).map(Some).map_err(is_refused),
+            Step::Continue(_) => Err(Refused::of(Reason::Internal)),
+        }
+    }
+
+    fn named(&self) -> Credentials {
+        let username = self.hello.details.authid.as_deref().map(str::to_owned);
+        Credentials { username, ..self.credentials.clone() }
+    }
+
+    /// The key that the client will sign with, which HELLO says for cryptosign.
+    fn public_key(&self) -> Result<String, Refused> {
+        let said = |name| self.hello.details.authextra.and_then(|extra| extra.get(name)?.text());
+        if said("channel_binding").is_some() {
+            return Err(Refused::new(NO_AUTH_METHOD, "channel binding is not offered"));
+        }
+        let key = said("pubkey").ok_or_else(|| {
+            Refused::new("wamp.error.authentication_failed", "`authextra.pubkey` is missing")
+        })?;
+        Ok(key.into_owned())
+    }
+
+    /// Sends CHALLENGE and hears AUTHENTICATE.
+    async fn challenge(&mut self, method: &str, extra: ChallengeExtra<'_>) -> Result<String, Refused> {
+        let Asking { shared, opening, .. } = self;
+        let serialization = opening.serialization;
+        let mut out = Vec::new();
+        framed(&mut out, &Message::Challenge(Challenge { method: method.into(), extra }), serialization);
+        let lost = |what: &'static str| Refused::new(PROTOCOL_VIOLATION, what);
+        write(opening.stream, &out).await.map_err(lost)?;
+        let limits = shared.config.wamp.limits();
+        let bytes_max = limits.message_bytes_max;
+        let answer =
+            next_message(opening.stream, opening.rest, serialization, bytes_max).await.map_err(lost)?;
+        match decode(&answer, serialization.format, &limits) {
+            Ok(Message::Authenticate(authenticate)) => Ok(authenticate.signature.0.into_owned()),
+            Ok(Message::Abort(_)) => Err(Refused::new("wamp.close.goodbye_and_out", "")),
+            Ok(other) => {
+                let what = format!("{} instead of AUTHENTICATE", other.message_type());
+                Err(Refused::new(PROTOCOL_VIOLATION, what))
+            }
+            Err(error) => Err(Refused::new(PROTOCOL_VIOLATION, error.to_string())),
+        }
+    }
 }
 
 /// What an exchange asks with, as `weir_access` says it.
@@ -103,31 +163,6 @@ impl Extra {
             iterations: self.iterations,
             ..ChallengeExtra::default()
         }
-    }
-}
-
-/// Sends CHALLENGE and hears AUTHENTICATE.
-async fn challenge(
-    shared: &Shared,
-    opening: &mut Opening<'_>,
-    method: &str,
-    extra: ChallengeExtra<'_>,
-) -> Result<String, Refused> {
-    let serialization = opening.serialization;
-    let mut out = Vec::new();
-    framed(&mut out, &Message::Challenge(Challenge { method: method.into(), extra }), serialization);
-    let lost = |what: &'static str| Refused::new(PROTOCOL_VIOLATION, what);
-    write(opening.stream, &out).await.map_err(lost)?;
-    let limits = shared.config.wamp.limits();
-    let bytes_max = limits.message_bytes_max;
-    let answer = next_message(opening.stream, opening.rest, serialization, bytes_max).await.map_err(lost)?;
-    match decode(&answer, serialization.format, &limits) {
-        Ok(Message::Authenticate(authenticate)) => Ok(authenticate.signature.0.into_owned()),
-        Ok(Message::Abort(_)) => Err(Refused::new("wamp.close.goodbye_and_out", "")),
-        Ok(other) => {
-            Err(Refused::new(PROTOCOL_VIOLATION, format!("{} instead of AUTHENTICATE", other.message_type())))
-        }
-        Err(error) => Err(Refused::new(PROTOCOL_VIOLATION, error.to_string())),
     }
 }
 

@@ -15,11 +15,12 @@ use weir_wire::wamp::rawsocket::{self, FRAME_HEADER_BYTES, Frame, FrameType};
 use weir_wire::wamp::uri::Rules;
 use weir_wire::wamp::{Id, Message, Payload, Serialization, batch, decode, encode};
 
+use super::meta::Pending;
 use super::reason::{self, PROTOCOL_VIOLATION};
 use super::retained::Replay;
-use super::rpc::Rpc;
+use super::rpc::{REQUEST_IN_USE, Rpc};
 use super::subscribe::Held;
-use super::testament::Testament;
+use super::testament::Testaments;
 use crate::connection::{Channel, Flow, Work};
 use crate::limited::Limit;
 use crate::mqtt::Shared;
@@ -43,13 +44,17 @@ pub struct Wamp {
     pub replays: VecDeque<Replay>,
     /// Messages of a batch that are not taken yet: nothing more is read meanwhile.
     pub batch: Vec<u8>,
-    /// Publishes that wait for their verdict, by what the door calls them. At most `broker.commits_waiting_max`, and
+    /// Publishes that wait for their verdict, by what the door calls them: the request, and the number of the publication
+    /// if it is not that of its position. At most `broker.commits_waiting_max`, and
     /// `broker.waiters_per_session_max` that wait for a condition.
-    pub asked: HashMap<u16, (Id, Id)>,
+    pub asked: HashMap<u16, (Id, Option<Id>)>,
     pub last_asked: u16,
-    /// At most `gateway.wamp.testaments_max`.
-    pub testaments: Vec<Testament>,
+    pub testaments: Testaments,
+    /// Calls of the router's procedures that wait for other nodes; only while there are some.
+    pub pending: Option<Box<Pending>>,
     pub rpc: Rpc,
+    /// Set in the format of what it calls and answers with: see [`super::rpc::WHOLE`].
+    pub payload_marks: u8,
     pub pace: Option<Box<Pace>>,
     /// Why it ended, once it has.
     pub ended: Option<Reason>,
@@ -145,7 +150,7 @@ impl Wamp {
     }
 
     /// Whether the memory there is, and the pace, let a message be taken.
-    fn may_take(&mut self) -> bool {
+    pub fn may_take(&mut self) -> bool {
         if self.publisher.broker.pressure().stops_reading() {
             self.pace.get_or_insert_with(Pace::unlimited).hold();
         }
@@ -219,6 +224,40 @@ impl Wamp {
         }
     }
 
+    /// Takes whole frames from the front of `bytes`; how many bytes they are.
+    fn take_frames(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
+        let mut at = 0;
+        if let Some(pace) = &mut self.pace {
+            pace.half_received(false);
+        }
+        loop {
+            let rest = &bytes[at..];
+            if !rest.is_empty() && !self.may_take() {
+                return (at, Flow::Push);
+            }
+            let bytes_max = self.shared.config.wamp.message_bytes_max;
+            let (frame, behind) = match rawsocket::read_frame(rest, bytes_max) {
+                Ok(Some(found)) => found,
+                Ok(None) => return (at, Flow::Continue),
+                Err(error) => return (bytes.len(), self.broken(&error.to_string(), out)),
+            };
+            let len = rest.len() - behind.len();
+            match self.frame(frame, out) {
+                // A batch is kept by itself.
+                Some(flow) if self.is_batched() => return (at + len, flow),
+                Some(Flow::Push) => return (at, self.long_match().unwrap_or(Flow::Push)),
+                Some(flow) => return (at + len, flow),
+                None => at += len,
+            }
+            if let Some(pace) = &mut self.pace {
+                pace.took_message();
+            }
+            if out.len() > self.shared.config.answer_bytes_max || self.publisher.is_full() {
+                return (at, Flow::Push);
+            }
+        }
+    }
+
     pub fn is_batched(&self) -> bool {
         self.serialization.batching != weir_wire::wamp::Batching::One
     }
@@ -258,35 +297,11 @@ impl Channel for Wamp {
     }
 
     fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Flow) {
-        let mut at = 0;
-        if let Some(pace) = &mut self.pace {
-            pace.half_received(false);
-        }
-        loop {
-            let rest = &bytes[at..];
-            if !rest.is_empty() && !self.may_take() {
-                return (at, Flow::Push);
-            }
-            let bytes_max = self.shared.config.wamp.message_bytes_max;
-            let (frame, behind) = match rawsocket::read_frame(rest, bytes_max) {
-                Ok(Some(found)) => found,
-                Ok(None) => return (at, Flow::Continue),
-                Err(error) => return (bytes.len(), self.broken(&error.to_string(), out)),
-            };
-            let len = rest.len() - behind.len();
-            match self.frame(frame, out) {
-                // A batch is kept by itself.
-                Some(flow) if self.is_batched() => return (at + len, flow),
-                Some(Flow::Push) => return (at, self.long_match().unwrap_or(Flow::Push)),
-                Some(flow) => return (at + len, flow),
-                None => at += len,
-            }
-            if let Some(pace) = &mut self.pace {
-                pace.took_message();
-            }
-            if out.len() > self.shared.config.answer_bytes_max || self.publisher.is_full() {
-                return (at, Flow::Push);
-            }
+        self.rpc.gather();
+        let (taken, flow) = self.take_frames(bytes, out);
+        match self.rpc.say_gathered() {
+            true => (taken, flow),
+            false => (taken, self.broken(REQUEST_IN_USE, out)),
         }
     }
 
@@ -312,6 +327,7 @@ impl Channel for Wamp {
             }
         }
         self.replay(cx, out);
+        self.meta_wake(out);
         if !self.batch.is_empty() && !self.subscribing && !self.publisher.is_full() {
             cx.waker().wake_by_ref();
             if let Some(flow) = self.go_on_with_batch(out) {

@@ -111,6 +111,10 @@ impl Form for WampForm {
         true
     }
 
+    fn event_of(&self, frame: &[u8]) -> Option<(u64, u64)> {
+        self.event(frame).map(|event| (event.subscription.get(), event.publication.get()))
+    }
+
     fn hears_why(&self) -> bool {
         true
     }
@@ -125,11 +129,6 @@ impl WampForm {
             _ => None,
         }
     }
-}
-
-/// The subscription that a whole frame of EVENT is for.
-pub fn subscription_of(frame: &[u8], serialization: Serialization) -> Option<Id> {
-    WampForm(serialization).event(frame).map(|event| event.subscription)
 }
 
 fn some(text: Cow<'_, str>) -> Option<Cow<'_, str>> {

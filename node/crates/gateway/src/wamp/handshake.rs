@@ -7,14 +7,15 @@ use std::time::Duration;
 use metrics::counter;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use weir_broker::access::{Credentials, Identity};
-use weir_broker::addressed::SESSION_PREFIX;
+use weir_broker::addressed::{self, SESSION_PREFIX};
 use weir_broker::binding::middleware::Who;
+use weir_broker::form::FormId;
 use weir_broker::publish::Publisher;
 use weir_broker::session::directory::{Closing, Opened, Request};
 use weir_broker::{Compat, Realm};
 use weir_model::{Principal, Reason};
 use weir_net::{Stream, close_gracefully, limits};
-use weir_wire::wamp::message::{Feature, Hello, Role, Roles, Welcome, WelcomeDetails};
+use weir_wire::wamp::message::{Feature, Role, Roles, Welcome, WelcomeDetails};
 use weir_wire::wamp::rawsocket::FRAME_HEADER_BYTES;
 use weir_wire::wamp::uri::{self, Rules};
 use weir_wire::wamp::{ID_MAX, Id, Message, Serialization, decode, encode};
@@ -111,12 +112,11 @@ async fn open(
         }
         Err(error) => return Err(Refused::new(PROTOCOL_VIOLATION, error.to_string())),
     };
-    let realm = realm(shared, &hello)?;
+    let realm = realm(shared, &hello.realm)?;
     admit(shared, &peer)?;
     let id = session_id()?;
-    let client_id: Arc<str> = format!("{SESSION_PREFIX}{id}").into();
     let credentials = Credentials {
-        client_id: client_id.clone(),
+        client_id: format!("{SESSION_PREFIX}{id}").into(),
         username: None,
         password: None,
         address: Some(peer.address.ip()),
@@ -129,14 +129,40 @@ async fn open(
     let proved = tokio::time::timeout(patience, proof).await;
     let late = |_| Refused::new("wamp.error.authentication_failed", "authentication took too long");
     let (identity, method) = proved.map_err(late)??;
-    let identity = in_realm(identity, &realm)?;
+    let entering =
+        Entering { id, method, identity, realm, serialization, form: form::form_id(serialization) };
+    let (mut channel, closer) = enter(shared, entering, &peer).await?;
+    let Publisher { realm, principal, .. } = &channel.publisher;
+    let mut out = Vec::new();
+    framed(&mut out, &Message::Welcome(welcome(id, realm, principal, method)), serialization);
+    channel.rpc = super::rpc::Rpc::of(hello.details.roles.as_ref());
+    Ok((channel, out, closer))
+}
+
+/// Somebody who is known by now.
+pub struct Entering {
+    pub id: Id,
+    /// What let it in.
+    pub method: &'static str,
+    pub identity: Identity,
+    pub realm: Arc<str>,
+    pub serialization: Serialization,
+    /// How events are encoded for it.
+    pub form: FormId,
+}
+
+/// Opens its session.
+pub async fn enter(shared: &Arc<Shared>, entering: Entering, peer: &Peer) -> Result<(Wamp, Closer), Refused> {
+    let Entering { id, method, identity, realm, serialization, form } = entering;
+    let identity = in_realm(shared, identity, &realm)?;
+    let client_id: Arc<str> = format!("{SESSION_PREFIX}{id}").into();
     let principal = identity.principal.clone();
     let realm = shared.broker.realm_or_new(&realm);
     let who = Who {
         client_id: &client_id,
         user: principal.user_id.as_deref(),
         realm: &realm.name,
-        protocol: form::PROTOCOL,
+        protocol: shared.broker.form(form).protocol(),
         address: Some(peer.address.ip()),
     };
     let asked = shared.broker.on_connect(&realm, &who, None).await;
@@ -149,23 +175,18 @@ async fn open(
         expiry_seconds: 0,
         will: None,
         keep_alive_ms: 0,
-        form: form::form_id(serialization),
+        form,
         connection: shared.broker.next_connection(),
     };
     let opened = shared.broker.sessions().open(request.clone()).await.map_err(Refused::of)?;
     let closer = Closer::new(shared.broker.clone(), closing(&request, &opened));
     opened.session.set_origin(peer.origin());
-    let mut out = Vec::new();
-    framed(&mut out, &Message::Welcome(welcome(id, &realm, &principal, method)), serialization);
-    let mut channel = channel(shared, (id, method), &request, opened, serialization);
-    channel.rpc = super::rpc::Rpc::of(hello.details.roles.as_ref());
-    Ok((channel, out, closer))
+    Ok((channel(shared, (id, method), &request, opened, serialization), closer))
 }
 
 /// The realm asked for, if there is one of that name or may be.
-fn realm(shared: &Shared, hello: &Hello<'_>) -> Result<Arc<str>, Refused> {
+pub fn realm(shared: &Shared, name: &str) -> Result<Arc<str>, Refused> {
     let config = &shared.config.wamp;
-    let name = &*hello.realm;
     // Strict, whatever other URIs may be: a realm is a name for people.
     uri::check(name, Rules { strict: false, fox: false })
         .map_err(|error| Refused::new("wamp.error.invalid_uri", format!("realm: {error}")))?;
@@ -185,7 +206,7 @@ fn realm(shared: &Shared, hello: &Hello<'_>) -> Result<Arc<str>, Refused> {
 }
 
 /// Whether a HELLO is looked at all: not while memory is short, nor from an address that guesses.
-fn admit(shared: &Shared, peer: &Peer) -> Result<(), Refused> {
+pub fn admit(shared: &Shared, peer: &Peer) -> Result<(), Refused> {
     if shared.broker.pressure().stops_accepting() {
         count_refused(limits::Refused::Pressure);
         return Err(Refused::of(Reason::Busy));
@@ -195,16 +216,16 @@ fn admit(shared: &Shared, peer: &Peer) -> Result<(), Refused> {
 }
 
 /// From 1 to 2^53, not to be guessed.
-fn session_id() -> Result<Id, Refused> {
+pub fn session_id() -> Result<Id, Refused> {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).map_err(|_| Refused::of(Reason::Internal))?;
     Id::new(u64::from_be_bytes(bytes) % ID_MAX + 1).ok_or_else(|| Refused::of(Reason::Internal))
 }
 
-/// The identity in the realm asked for; one that is of another realm by its token stays out.
-fn in_realm(mut identity: Identity, realm: &Arc<str>) -> Result<Arc<Identity>, Refused> {
-    let is_free = &*identity.realm == weir_model::DEFAULT_REALM || identity.realm == *realm;
-    if !is_free {
+/// The identity in the realm asked for, if its account or token is for that one.
+fn in_realm(shared: &Shared, mut identity: Identity, realm: &Arc<str>) -> Result<Arc<Identity>, Refused> {
+    if !shared.broker.access().may_enter(&identity, realm) {
+        counter!("weir_gateway_wamp_sessions_refused_total", "reason" => "realm").increment(1);
         return Err(Refused::new(reason::NOT_AUTHORIZED, "these credentials are for another realm"));
     }
     identity.realm = realm.clone();
@@ -232,7 +253,7 @@ pub fn authid(principal: &Principal) -> &str {
 /// Its first role.
 pub fn authrole(principal: &Principal) -> &str {
     let role = principal.roles.first().map(|role| &**role);
-    role.unwrap_or(if principal.user_id.is_some() { "user" } else { "anonymous" })
+    role.unwrap_or(if principal.user_id.is_some() { addressed::USER } else { addressed::ANONYMOUS })
 }
 
 fn welcome<'a>(id: Id, realm: &'a Realm, principal: &'a Principal, method: &'a str) -> Welcome<'a> {
@@ -243,6 +264,8 @@ fn welcome<'a>(id: Id, realm: &'a Realm, principal: &'a Principal, method: &'a s
         F::SubscriberBlackwhiteListing,
         F::PatternBasedSubscription,
         F::EventRetention,
+        F::EventHistory,
+        F::SubscriptionRevocation,
         F::SubscriptionMetaApi,
         F::SessionMetaApi,
         F::TestamentMetaApi,
@@ -285,8 +308,10 @@ fn channel(
         batch: Vec::new(),
         asked: HashMap::new(),
         last_asked: 0,
-        testaments: Vec::new(),
+        testaments: Default::default(),
+        pending: None,
         rpc: Default::default(),
+        payload_marks: 0,
         pace: Pace::of(&shared.config),
         ended: None,
         shared: shared.clone(),

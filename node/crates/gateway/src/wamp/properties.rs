@@ -3,29 +3,33 @@
 //! | user property | what it is |
 //! |---|---|
 //! | `wamp-kwargs` | the named arguments, a JSON object; MQTT 5 publishers may set it |
-//! | `wamp-args` | `one`: the payload is the one argument, though it is a list; `binary`: it is one argument of bytes |
+//! | `wamp-args` | `one`: the payload is the one argument, though it is a list; `binary`: it is one argument of bytes; `list`: `[]` is a value |
 //! | `wamp-publisher` | who published, if disclosed: JSON of `id`, `authid`, `authrole` |
 //! | `wamp-publication` | the number that PUBLISHED said; not shown to MQTT clients |
+//! | `wamp-trace` | whether the history of the realm records it, where its QoS does not say so; not shown to MQTT clients |
 //! | `wamp-to` | whom it is for, see [`weir_broker::addressed`]; not shown to MQTT clients |
 //!
-//! Only the broker sets the last three: what an MQTT client says there is left out.
+//! Only the broker sets the last four: what an MQTT client says there is left out.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use weir_broker::addressed::{self, Addressed, Names};
+pub use weir_broker::stream::history::{PUBLICATION, TRACE};
+pub use weir_broker::sync::selector::KWARGS;
 use weir_model::Properties;
 use weir_wire::wamp::message::PublishOptions;
 use weir_wire::wamp::value::{self, Body};
 use weir_wire::wamp::{Args, Format, Id, Limits, Payload, Raw};
 
-pub const KWARGS: &str = "wamp-kwargs";
 pub const ARGS: &str = "wamp-args";
 pub const PUBLISHER: &str = "wamp-publisher";
-pub const PUBLICATION: &str = "wamp-publication";
 
 /// Properties that clients of other protocols may not set.
-pub const OURS: [&str; 3] = [addressed::PROPERTY, PUBLISHER, PUBLICATION];
+pub const OURS: [&str; 4] = [addressed::PROPERTY, PUBLISHER, PUBLICATION, TRACE];
+
+/// What `wamp-args` says of a list without elements that is a value, not no arguments (Hyper).
+pub const EMPTY_LIST: &str = "list";
 
 const ONE: &str = "one";
 const BINARY: &str = "binary";

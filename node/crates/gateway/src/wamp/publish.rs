@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use weir_broker::form::{self, Publish};
+use weir_broker::publication;
 use weir_broker::publish::{Answering, Verdict};
 use weir_broker::sync::{Condition, Conditions};
-use weir_model::{Qos, Reason};
+use weir_model::{Properties, Qos, Reason};
 use weir_wire::wamp::message::{self, MessageType, PublishOptions, Published};
 use weir_wire::wamp::{Args, Format, Id, Limits, Message, Raw, uri};
 
 use super::channel::Wamp;
-use super::properties::{self, PUBLICATION, PUBLISHER};
+use super::properties::{self, PUBLICATION, PUBLISHER, TRACE};
 use super::reason::{self, INVALID_ARGUMENT, INVALID_URI};
 use crate::connection::{Flow, Work};
 
@@ -26,29 +27,52 @@ impl Wamp {
             Ok(conditions) => conditions,
             Err(why) => return self.refuse_publish(publish, INVALID_ARGUMENT, &why, out),
         };
-        let (payload, mut properties) = properties::body(&publish.payload);
+        let (payload, properties) = properties::body(&publish.payload);
+        let empty = options.retain && is_empty(publish, self.is_fox());
+        let body = (if empty { b"" } else { &*payload }, properties.filter(|_| !empty));
+        self.publish_body(&topic, (publish.request, options), body, conditions, out)
+    }
+
+    /// Publishes a body as it is to be; [`Flow::Push`] = it was not taken.
+    pub fn publish_body(
+        &mut self,
+        topic: &str,
+        (request, options): (Id, &PublishOptions<'_>),
+        (payload, mut properties): (&[u8], Option<Box<Properties>>),
+        conditions: Option<Box<Conditions>>,
+        out: &mut Vec<u8>,
+    ) -> Option<Flow> {
         if let Some(to) = properties::addressed(options) {
             properties::add(&mut properties, weir_broker::addressed::PROPERTY, &to);
         }
-        if options.disclose_me {
+        // fox-wamp's clients are always told who has published.
+        if options.disclose_me || self.is_fox() {
             properties::add(&mut properties, PUBLISHER, &self.own_name());
         }
         let answering = match options.acknowledge {
             false => Answering::Nothing,
+            // Its position is the fencing token.
+            true if options.retain && conditions.is_some() => Answering::Puback(self.ask(request, None)),
             true => {
                 let publication = Id::new(form::next_publication())?;
                 properties::add(&mut properties, PUBLICATION, &publication.to_string());
-                Answering::Puback(self.ask(publish.request, publication))
+                Answering::Puback(self.ask(request, Some(publication)))
             }
         };
-        let empty = options.retain && is_empty(publish, self.is_fox());
+        if self.publisher.realm.rules.history_records() > 0 {
+            match (options.acknowledge, options.trace) {
+                (false, true) => properties::add(&mut properties, TRACE, "yes"),
+                (true, false) if self.is_fox() => properties::add(&mut properties, TRACE, "no"),
+                _ => {}
+            }
+        }
         let inner = Publish {
-            topic: &topic,
-            payload: if empty { b"" } else { &payload },
+            topic,
+            payload,
             qos: if options.acknowledge { Qos::AtLeastOnce } else { Qos::AtMostOnce },
             retain: options.retain,
             expiry_seconds: None,
-            properties: properties.filter(|_| !empty),
+            properties,
             conditions,
         };
         let verdict = self.publisher.publish(inner, answering);
@@ -74,7 +98,7 @@ impl Wamp {
     }
 
     /// Remembers what PUBLISHED will answer; the number it goes by.
-    fn ask(&mut self, request: Id, publication: Id) -> u16 {
+    fn ask(&mut self, request: Id, publication: Option<Id>) -> u16 {
         loop {
             self.last_asked = self.last_asked.wrapping_add(1).max(1);
             if !self.asked.contains_key(&self.last_asked) {
@@ -84,7 +108,7 @@ impl Wamp {
         }
     }
 
-    fn forget(&mut self, answering: Answering) -> Option<(Id, Id)> {
+    fn forget(&mut self, answering: Answering) -> Option<(Id, Option<Id>)> {
         let Answering::Puback(number) = answering else { return None };
         let asked = self.asked.remove(&number);
         if self.asked.is_empty() {
@@ -108,7 +132,7 @@ impl Wamp {
             }
             _ => {}
         }
-        let why = self.publisher.why();
+        let (why, position) = (self.publisher.why(), self.publisher.position());
         let (request, publication) = self.forget(answering)?;
         match verdict {
             Verdict::Refused(reason) => {
@@ -117,13 +141,15 @@ impl Wamp {
                 self.refuse(out, (MessageType::Publish, request), uri, &why);
             }
             _ => {
+                let of_position = || position.map_or_else(publication::next, publication::of);
+                let publication = publication.or_else(|| Id::new(of_position()))?;
                 self.say(out, &Message::Published(Published { request, publication }));
             }
         }
         None
     }
 
-    fn refuse_publish(
+    pub fn refuse_publish(
         &mut self,
         publish: &message::Publish<'_>,
         error: &str,
@@ -171,11 +197,11 @@ pub fn json_args(json: &[u8]) -> Option<Args<'_>> {
 }
 
 /// Whether a retained publish takes the value away: one without arguments, and in fox-wamp's realms a false one.
-fn is_empty(publish: &message::Publish<'_>, fox: bool) -> bool {
+pub fn is_empty(publish: &message::Publish<'_>, fox: bool) -> bool {
     use weir_wire::wamp::Value;
     use weir_wire::wamp::value::{Body, body};
     match body(&publish.payload) {
-        Body::Null => publish.payload.kwargs.is_none_or(|kwargs| kwargs.entries().next().is_none()),
+        Body::Null => fox || publish.payload.kwargs.is_none_or(|kwargs| kwargs.entries().next().is_none()),
         Body::One(value) => match value.value() {
             Value::Null => true,
             Value::Bool(value) => fox && !value,
@@ -189,7 +215,7 @@ fn is_empty(publish: &message::Publish<'_>, fox: bool) -> bool {
 }
 
 /// On what a publish depends (fox-wamp's `when`, `watch` and `will`).
-fn conditions(options: &PublishOptions<'_>) -> Result<Option<Box<Conditions>>, String> {
+pub fn conditions(options: &PublishOptions<'_>) -> Result<Option<Box<Conditions>>, String> {
     let mut conditions = Conditions { watch: options.watch, ..Conditions::default() };
     if let Some(when) = options.when {
         let parsed = Condition::parse(&json_of(when));
@@ -203,7 +229,8 @@ fn conditions(options: &PublishOptions<'_>) -> Result<Option<Box<Conditions>>, S
     Ok(Some(conditions).filter(|conditions| !conditions.is_empty()).map(Box::new))
 }
 
-fn json_of(raw: Raw<'_>) -> String {
+/// A value as JSON text.
+pub fn json_of(raw: Raw<'_>) -> String {
     let mut text = Vec::new();
     raw.append_as(&mut text, Format::Json);
     String::from_utf8_lossy(&text).into_owned()

@@ -1,9 +1,8 @@
 //! Remote procedure calls of WAMP (advanced profile, "RPC"): requests go to the broker's calls, what comes of them is
 //! written when the connection wakes.
 
-mod convert;
+pub(crate) mod convert;
 mod deliveries;
-mod meta;
 mod requests;
 
 use std::task::Context;
@@ -14,7 +13,9 @@ use weir_wire::wamp::message::{Feature, MessageType};
 use super::channel::Wamp;
 use super::handshake;
 use crate::connection::Flow;
+pub use convert::{PROGRESS_UNASKED, WHOLE};
 use deliveries::Manner;
+pub use deliveries::{CALLEE_FAILURE, no_callee};
 pub use requests::Rpc;
 use requests::{Asker, Taken};
 
@@ -34,15 +35,16 @@ pub const FEATURES: &[Feature] = &[
     Feature::PayloadPassthruMode,
 ];
 
+/// What ends a session that does so.
+pub const REQUEST_IN_USE: &str = "the request id is of a call that is not over";
+
 impl Wamp {
     /// CALL, CANCEL, REGISTER, UNREGISTER, YIELD, and ERROR for INVOCATION.
     pub fn rpc(&mut self, message: &Message<'_>, out: &mut Vec<u8>) -> Option<Flow> {
-        if let Message::Call(call) = message {
-            let meta = self.registration_meta(&call.procedure, &call.payload);
-            if let Some(answer) = meta.or_else(|| self.meta_call(&call.procedure, &call.payload)) {
-                self.answer_meta(call.request, answer, out);
-                return None;
-            }
+        if let Message::Call(call) = message
+            && self.meta(call, out)
+        {
+            return None;
         }
         let mut rpc = std::mem::take(&mut self.rpc);
         let publisher = &self.publisher;
@@ -53,6 +55,7 @@ impl Wamp {
             id: self.id,
             role: handshake::authrole(&publisher.principal),
             format: self.serialization.format,
+            marks: self.payload_marks,
             rules: self.rules,
         };
         let taken = rpc.take(&asker, message, &mut |message| self.say(out, message));
@@ -62,7 +65,7 @@ impl Wamp {
             Taken::NotMine => {
                 Some(self.broken(&format!("{} is not for a router", message.message_type()), out))
             }
-            Taken::Violation => Some(self.broken("the request id is of a call that is not over", out)),
+            Taken::Violation => Some(self.broken(REQUEST_IN_USE, out)),
         }
     }
 
@@ -72,14 +75,15 @@ impl Wamp {
             return None;
         }
         let bytes_max = self.shared.config.answer_bytes_max;
-        let manner = Manner { hears_revoked: self.rpc.hears_revoked(), fox: self.is_fox() };
+        let (hears_revoked, fox) = (self.rpc.hears_revoked(), self.is_fox());
         while out.len() < bytes_max {
             let Some(delivery) = self.rpc.next() else { break };
+            let procedure = self.rpc.over(&delivery);
+            let manner = Manner { hears_revoked, fox, procedure: procedure.as_deref() };
             let said = deliveries::deliver(&delivery, manner, &mut |message| self.say(out, message));
             if !said {
                 self.too_long(&delivery, out);
             }
-            self.tell_registration(&delivery);
         }
         None
     }

@@ -40,7 +40,7 @@ use command::command;
 pub(super) use intake::Intake;
 use raise::Raised;
 pub(super) use window::Budget;
-use window::Window;
+use window::{ChangedAt, Window};
 
 /// Batches that may be unanswered; the library keeps as many answers.
 const WINDOW: usize = 4;
@@ -122,8 +122,8 @@ struct Batch {
     may_be_done: bool,
     /// It is not to be applied any more: its number is sent without its steps.
     is_taken_back: bool,
-    /// A rollback has undone it, and nobody waits for its answer: Unix milliseconds of its last change, 0 = none.
-    again: Option<u64>,
+    /// A rollback has undone it, and nobody waits for its answer.
+    again: Option<ChangedAt>,
 }
 
 struct Runner {
@@ -411,11 +411,18 @@ impl Runner {
     }
 }
 
-/// When the newest of the retained messages was written: Unix milliseconds, 0 = there is none.
-fn last_change(answers: &Answer) -> u64 {
-    let retained = |outcome: &Outcome| match outcome {
-        Outcome::Retained(position) => Some(position.ms),
-        _ => None,
-    };
-    answers.iter().flatten().flatten().filter_map(retained).max().unwrap_or(0)
+/// What a batch has changed last.
+fn last_change(answers: &Answer) -> ChangedAt {
+    let mut last = ChangedAt::default();
+    for outcome in answers.iter().flatten().flatten() {
+        match outcome {
+            Outcome::Retained(position) => last.ms = last.ms.max(position.ms),
+            Outcome::Exchanged { positions, version } => {
+                last.ms = positions.iter().map(|position| position.ms).fold(last.ms, u64::max);
+                last.guard = last.guard.max(*version);
+            }
+            _ => {}
+        }
+    }
+    last
 }

@@ -1,10 +1,9 @@
 //! The store on Redis: what every part of it works with, and the contract on top.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -14,44 +13,26 @@ use redis::RedisError;
 use tokio::task::JoinHandle;
 use weir_model::UnixMillis;
 
-use super::ConnectError;
-use super::account::{Accounts, ShardRow};
+use super::account::Accounts;
 use super::due::due;
 use super::lane::{Budget, Lane};
-use super::layout::{Layout, SHARDS_MAX, partition_id, session_id, topic_id};
-use super::lease::{Ended, EnrolError, Lease, Term, boot_clock, enrol};
-use super::library::{self, Function};
+use super::layout::{Layout, partition_id, session_id, topic_id};
+use super::lease::{Ended, Lease, Term, boot_clock};
 use super::mirror::Feed;
-use super::read::{self, Group, ask, read_error};
+use super::read::{self, Group, read_error};
+use super::refresh::refresh;
 use super::rollback::Rollbacks;
 use super::runtime::Runtime;
 use super::servers::{Connection, Servers};
 use super::shard::Shard;
 use super::submit::{Gate, Room, Submit, Work};
 use super::witness::{self, Witnesses};
-use crate::config::Config;
 use crate::counters::Counters;
 use crate::state::Rules;
 use crate::{
-    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, NotProved, OpenError, OwedMessage, Page,
-    PartitionInfo, PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store,
-    StreamPage, TopicOp,
+    Account, Done, Due, LeaseEnded, Level, Mirror, NodeRef, NotProved, OwedMessage, Page, PartitionInfo,
+    PartitionKey, Queued, ReadError, Refusal, Restored, SessionKey, Start, Step, Store, StreamPage, TopicOp,
 };
-
-/// Entries that a stream of changes keeps, about: a mirror that is further behind loads everything again.
-const CHANGES_MAX: u64 = 10_000;
-
-/// How often the accounts of all shards are read: other nodes change them, too.
-const REFRESH: Duration = Duration::from_secs(1);
-
-/// Looks at the accounts between two times at which the marks of this node's last batches are kept for longer.
-const KEEP_EVERY: u64 = 3600;
-
-/// Looks at the accounts between two times at which shards are asked for what dead nodes were acknowledged.
-const WITNESS_EVERY: u64 = 3;
-
-/// How long such a mark stays after its node has gone.
-const KEPT_SECONDS: u64 = 604_800;
 
 /// What lanes and readers share.
 pub(super) struct Context {
@@ -85,6 +66,11 @@ impl Context {
         self.lease.get().and_then(|lease| lease.term())
     }
 
+    /// A connection for commands to where a shard is.
+    async fn connection(&self, shard: Shard) -> Result<Connection, ReadError> {
+        self.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)
+    }
+
     /// A read over this connection has failed.
     fn not_read(&self, connection: &Connection, error: &RedisError) -> ReadError {
         super::errors::Kind::of(error).count();
@@ -105,82 +91,8 @@ pub struct RedisStore {
     is_restored: Mutex<bool>,
 }
 
-/// Why the store on a Redis cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisOpenError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("`store.redis.shards` = {shards} is more than {SHARDS_MAX}")]
-    Shards { shards: u16 },
-    #[error("no threads for the store: {source}")]
-    Threads { source: std::io::Error },
-    #[error(transparent)]
-    Enrol(#[from] EnrolError),
-    #[error("cannot read shard {shard}: {cause}")]
-    Shard { shard: Shard, cause: String },
-}
-
 impl RedisStore {
-    /// Connects, enters the store as a node of this cluster, and reads the accounts. `node` says who this is; its
-    /// incarnation is raised above all that the store has seen. The lease stands after [`Store::restore`]. It runs on
-    /// threads of its own: what keeps the caller's busy does not keep the lease from being renewed.
-    pub async fn open(
-        config: &Config,
-        url: &str,
-        cluster_id: &str,
-        node: NodeRef,
-    ) -> Result<Arc<dyn Store>, OpenError> {
-        let shards = config.redis.shards;
-        if shards > SHARDS_MAX {
-            return Err(RedisOpenError::Shards { shards }.into());
-        }
-        let runtime = Runtime::start().map_err(|source| RedisOpenError::Threads { source })?;
-        let (config, url, cluster_id) = (config.clone(), url.to_owned(), cluster_id.to_owned());
-        let room = Room::new(&config);
-        let entering = async move { RedisStore::enter(&config, &url, &cluster_id, node).await };
-        let entered = runtime.handle().spawn(entering).await;
-        let context =
-            entered.map_err(|ended| RedisOpenError::Threads { source: std::io::Error::other(ended) })??;
-        Ok(Arc::new(RedisStore::start(context, room, runtime)))
-    }
-
-    async fn enter(
-        config: &Config,
-        url: &str,
-        cluster_id: &str,
-        node: NodeRef,
-    ) -> Result<Arc<Context>, RedisOpenError> {
-        let shards = config.redis.shards;
-        let servers = Servers::connect(url, config.level, &config.redis).await?;
-        let layout = Layout { prefix: config.redis.key_prefix.as_str().into(), shards };
-        let node = enrol(&servers, &layout, cluster_id, &node).await?;
-        load_library(&servers).await?;
-        let store_id = store_id(&servers, &layout, &node).await?;
-        let accounts = Arc::new(Accounts::new(&layout));
-        read_accounts(&servers, &layout, &accounts).await?;
-        let feed = Feed::new(servers.clone(), layout.clone(), node.incarnation);
-        let context = Arc::new(Context {
-            rules: Rules::from(config),
-            claim_ms: config.claim_ms,
-            changes_max: CHANGES_MAX,
-            batch_bytes_max: config.commit_bytes_max,
-            unknown_wait: Duration::from_millis(config.redis.unknown_wait_ms.max(1)),
-            counters: Counters::new(accounts.sum()),
-            servers,
-            layout,
-            node,
-            store_id,
-            accounts,
-            feed,
-            rollbacks: Rollbacks::default(),
-            witnesses: Witnesses::default(),
-            lease: OnceLock::new(),
-        });
-        context.rollbacks.start(&context);
-        Ok(context)
-    }
-
-    fn start(context: Arc<Context>, room: Arc<Room>, runtime: Runtime) -> RedisStore {
+    pub(super) fn start(context: Arc<Context>, room: Arc<Room>, runtime: Runtime) -> RedisStore {
         let budget = Budget::new(context.servers.config());
         let lanes: Vec<Arc<Lane>> =
             context.layout.all().map(|shard| Lane::new(shard, budget.clone())).collect();
@@ -316,7 +228,7 @@ impl Store for RedisStore {
         let context = self.context.clone();
         self.reading(async move {
             let shard = context.layout.of_session(&session_id(&key));
-            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(shard).await?;
             let rows = read::queue(&mut connection, &context.layout, &key, after, page).await;
             rows.map_err(|error| context.not_read(&connection, &error))
         })
@@ -331,7 +243,7 @@ impl Store for RedisStore {
         let context = self.context.clone();
         self.reading(async move {
             let shard = context.layout.of_partition(&partition_id(&key));
-            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(shard).await?;
             let found = read::stream(&mut connection, &context.layout, &key, start, page).await;
             found.map_err(|error| context.not_read(&connection, &error))
         })
@@ -341,7 +253,7 @@ impl Store for RedisStore {
         let context = self.context.clone();
         self.reading(async move {
             let shard = context.layout.of_partition(&partition_id(&key));
-            let mut connection = context.servers.commands(shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(shard).await?;
             let found = read::partition(&mut connection, &context.layout, &key).await;
             found.map_err(|error| context.not_read(&connection, &error))
         })
@@ -357,8 +269,7 @@ impl Store for RedisStore {
         let names = keys.to_vec();
         let reading = self.reading(async move {
             let group = Group::of(&context.layout, &key, &group);
-            let mut connection =
-                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(group.shard).await?;
             let found = group.kept(&mut connection, &names).await;
             found.map_err(|error| context.not_read(&connection, &error))
         });
@@ -375,8 +286,7 @@ impl Store for RedisStore {
         let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
         let reading = self.reading(async move {
             let group = Group::of(&context.layout, &key, &group);
-            let mut connection =
-                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(group.shard).await?;
             let found = group.kept_page(&mut connection, after, limit).await;
             found.map_err(|error| context.not_read(&connection, &error))
         });
@@ -393,8 +303,7 @@ impl Store for RedisStore {
         let (context, key, group) = (self.context.clone(), key.clone(), group.to_owned());
         let reading = self.reading(async move {
             let group = Group::of(&context.layout, &key, &group);
-            let mut connection =
-                context.servers.commands(group.shard).await.map_err(|_| ReadError::Unavailable)?;
+            let mut connection = context.connection(group.shard).await?;
             let found = group.owed(&mut connection, after, limit).await;
             found.map_err(|error| context.not_read(&connection, &error))
         });
@@ -552,99 +461,4 @@ impl Drop for RedisStore {
         self.context.servers.close();
         self.runtime.end_after(std::mem::take(&mut *self.tasks.lock()));
     }
-}
-
-/// The name that the first node to enter gave the store.
-async fn store_id(servers: &Servers, layout: &Layout, node: &NodeRef) -> Result<String, RedisOpenError> {
-    let shard = Shard::Nodes;
-    let failed = |cause: String| RedisOpenError::Shard { shard, cause };
-    let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
-    let key = layout.key(shard, "meta");
-    let proposed = format!("{:x}-{:x}", node.incarnation, RandomState::new().hash_one(&node.node_id));
-    let mut asking = redis::pipe();
-    asking.cmd("HSETNX").arg(&key).arg("store_id").arg(proposed).ignore();
-    asking.cmd("HGET").arg(&key).arg("store_id");
-    let (id,): (String,) =
-        asking.query_async(&mut connection).await.map_err(|error| failed(error.to_string()))?;
-    Ok(id)
-}
-
-/// Puts the library onto the primaries that have another version of it, or none.
-async fn load_library(servers: &Servers) -> Result<(), RedisOpenError> {
-    for shard in servers.groups().into_iter().filter_map(|shards| shards.first().copied()) {
-        let failed = |cause: String| RedisOpenError::Shard { shard, cause };
-        let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
-        if !library::is_current(&mut connection).await.map_err(|error| failed(error.to_string()))? {
-            library::load(&mut connection).await.map_err(|error| failed(error.to_string()))?;
-        }
-    }
-    Ok(())
-}
-
-async fn read_accounts(
-    servers: &Servers,
-    layout: &Layout,
-    accounts: &Accounts,
-) -> Result<(), RedisOpenError> {
-    for shard in layout.all() {
-        let failed = |cause: String| RedisOpenError::Shard { shard, cause };
-        let mut connection = servers.commands(shard).await.map_err(|away| failed(away.to_string()))?;
-        let packed = ask(&mut connection, Function::Account, &layout.tag(shard), &[]).await;
-        let packed = packed.map_err(|error| failed(error.to_string()))?;
-        accounts.note(shard, ShardRow::of(&packed).map_err(|error| failed(error.to_string()))?);
-    }
-    Ok(())
-}
-
-/// Keeps the account up to date while this node does nothing, and looks whether the store went back.
-async fn refresh(context: Arc<Context>, lanes: Vec<Arc<Lane>>) {
-    let mut rounds = 0_u64;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(REFRESH) => {}
-            () = context.rollbacks.news.notified() => {}
-        }
-        // What cannot be read now is read the next time; whoever needs the shard reports it.
-        let _ = read_accounts(&context.servers, &context.layout, &context.accounts).await;
-        context.counters.note(context.accounts.sum());
-        for lane in &lanes {
-            let _ = look_for_last(&context, lane, rounds.is_multiple_of(KEEP_EVERY)).await;
-        }
-        rounds += 1;
-        if rounds.is_multiple_of(WITNESS_EVERY)
-            && let Some(lease) = context.lease.get()
-        {
-            let alive: Vec<_> = lease.nodes().iter().map(|node| node.incarnation).collect();
-            witness::look(&context, &alive, UnixMillis::from(SystemTime::now())).await;
-        }
-        context.rollbacks.tell(&context);
-    }
-}
-
-/// Whether the last batch that was acknowledged is still known where nothing is written for a while. `keep` sees to it
-/// that it is.
-async fn look_for_last(context: &Context, lane: &Lane, keep: bool) -> Result<(), ReadError> {
-    let acknowledged = lane.last.load(Ordering::Acquire);
-    if acknowledged == 0 {
-        return Ok(());
-    }
-    let now = Instant::now();
-    let mut connection = context.servers.commands(lane.shard).await.map_err(|_| ReadError::Unavailable)?;
-    let key = context.layout.key(lane.shard, &format!("batch:{}", context.node.incarnation));
-    let mut question = redis::pipe();
-    question.cmd("HGET").arg(&key).arg("number");
-    if keep {
-        question.cmd("EXPIRE").arg(&key).arg(KEPT_SECONDS).ignore();
-    }
-    let answer: Result<(Option<u64>,), _> = question.query_async(&mut connection).await;
-    let (known,) = answer.map_err(|error| {
-        context.servers.lost(&connection, &error);
-        read_error(&error)
-    })?;
-    if known.unwrap_or(0) < acknowledged {
-        lane.suspect();
-    } else {
-        lane.window.lock().forget_before(now);
-    }
-    Ok(())
 }

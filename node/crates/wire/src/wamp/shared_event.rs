@@ -6,6 +6,9 @@ use super::walk::Kind;
 use super::writer::Writer;
 use super::{Id, Serialization};
 
+/// Room for the tail of most events: it lives only until all have got it.
+const TAIL_BYTES: usize = 512;
+
 /// An EVENT but for its subscription.
 #[derive(Debug, Clone)]
 pub struct SharedEvent {
@@ -13,17 +16,17 @@ pub struct SharedEvent {
     /// How many items the message has.
     items: usize,
     /// What follows the subscription, without the end of the list.
-    tail: Box<[u8]>,
+    tail: Vec<u8>,
 }
 
 impl SharedEvent {
     /// Encodes everything but `event.subscription`.
     pub fn new(event: &Event<'_>, serialization: Serialization) -> SharedEvent {
-        let mut tail = Vec::new();
+        let mut tail = Vec::with_capacity(TAIL_BYTES);
         let mut writer = Writer::new(serialization.format, &mut tail);
         event.write_behind_subscription(&mut writer);
         let items = 4 + event.payload.len();
-        SharedEvent { serialization, items, tail: tail.into_boxed_slice() }
+        SharedEvent { serialization, items, tail }
     }
 
     /// Appends the whole message for one subscription.

@@ -11,8 +11,10 @@ use ring::rand::SystemRandom;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::super::cryptosign::PublicKey;
 use super::super::fingerprint;
 use super::super::scram::{BadKeys, Keys};
+use super::super::wampcra::{BadKey, Key};
 use super::password::{BadHash, Password};
 use crate::load::{LoadError, read};
 
@@ -22,13 +24,21 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Somebody with a password.
+/// Bytes of the name of a realm.
+const REALM_BYTES_MAX: usize = 255;
+
+/// Somebody with a password, or with a key.
 pub(crate) struct Account {
     pub(crate) name: Arc<str>,
     pub(crate) roles: Vec<Arc<str>>,
+    /// Where it may be; empty = everywhere. The first is where its MQTT clients are.
+    pub(crate) realms: Vec<Arc<str>>,
     pub(crate) password: Option<Password>,
     pub(crate) scram: Option<Keys>,
-    /// Changes with the password, the SCRAM keys and the roles.
+    pub(crate) wampcra: Option<Key>,
+    /// For cryptosign.
+    public_keys: Vec<PublicKey>,
+    /// Changes with the password, the keys, the roles and the realms.
     pub(crate) stamp: u64,
 }
 
@@ -39,6 +49,9 @@ pub(crate) struct Book {
     with_password: Vec<Arc<Account>>,
     /// Those with SCRAM keys.
     with_scram: Vec<Arc<Account>>,
+    /// Those with a key for WAMP-CRA.
+    with_wampcra: Vec<Arc<Account>>,
+    owners: HashMap<PublicKey, Arc<Account>>,
     /// What unknown names are told rests on this, so that they are told the same every time.
     seed: hmac::Key,
 }
@@ -52,14 +65,24 @@ pub(crate) enum Problem {
     Name,
     #[error("the account `{name}` is there twice")]
     Twice { name: String },
-    #[error("the account `{name}` has neither `password` nor `scram`")]
+    #[error("the account `{name}` has neither `password` nor `scram`, `wampcra` or `public_keys`")]
     Nothing { name: String },
     #[error("the account `{name}`: {problem}")]
     Password { name: String, problem: BadHash },
     #[error("the account `{name}`: {problem}")]
     Scram { name: String, problem: BadKeys },
+    #[error("the account `{name}`: {problem}")]
+    WampCra { name: String, problem: BadKey },
+    #[error("the account `{name}` has a public key that is not 64 hexadecimal digits (Ed25519)")]
+    PublicKey { name: String },
+    #[error("the account `{name}` has a public key that is somebody's already")]
+    KeyTwice { name: String },
     #[error("the account `{name}` has a role without a name")]
     Role { name: String },
+    #[error(
+        "the account `{name}` has a realm that cannot be one: 1 to {REALM_BYTES_MAX} letters, digits, `_`, `-` and `.`"
+    )]
+    Realm { name: String },
     #[error("`seed` is not base64 of 16 bytes or more")]
     Seed,
 }
@@ -78,8 +101,13 @@ struct AccountText {
     name: String,
     password: Option<String>,
     scram: Option<String>,
+    wampcra: Option<String>,
+    #[serde(default)]
+    public_keys: Vec<String>,
     #[serde(default)]
     roles: Vec<String>,
+    #[serde(default)]
+    realms: Vec<String>,
 }
 
 impl Book {
@@ -111,8 +139,14 @@ impl Book {
             Some(seed) => key_of(seed.get_ref()).ok_or_else(|| (line(seed.span().start), Problem::Seed))?,
             None => random_key(),
         };
-        let mut book =
-            Book { accounts: HashMap::new(), with_password: Vec::new(), with_scram: Vec::new(), seed };
+        let mut book = Book {
+            accounts: HashMap::new(),
+            with_password: Vec::new(),
+            with_scram: Vec::new(),
+            with_wampcra: Vec::new(),
+            owners: HashMap::new(),
+            seed,
+        };
         for account in file.account {
             let at = account.span().start;
             book.add(account.into_inner()).map_err(|problem| (line(at), problem))?;
@@ -127,6 +161,14 @@ impl Book {
         }
         if account.scram.is_some() {
             self.with_scram.push(Arc::clone(&account));
+        }
+        if account.wampcra.is_some() {
+            self.with_wampcra.push(Arc::clone(&account));
+        }
+        for key in &account.public_keys {
+            if self.owners.insert(*key, Arc::clone(&account)).is_some() {
+                return Err(Problem::KeyTwice { name: account.name.to_string() });
+            }
         }
         match self.accounts.insert(account.name.clone(), Arc::clone(&account)) {
             Some(_) => Err(Problem::Twice { name: account.name.to_string() }),
@@ -150,6 +192,27 @@ impl Book {
         Keys::invented(hmac::sign(&self.seed, &[b"scram:", name.as_bytes()].concat()).as_ref(), like)
     }
 
+    /// The same for WAMP-CRA.
+    pub(crate) fn invented_key(&self, name: &str) -> Key {
+        let like = self.pick(&self.with_wampcra, name).and_then(|account| account.wampcra.as_ref());
+        Key::invented(hmac::sign(&self.seed, &[b"wampcra:", name.as_bytes()].concat()).as_ref(), like)
+    }
+
+    /// Whose public key this is.
+    pub(crate) fn owner_of(&self, key: PublicKey) -> Option<&Arc<Account>> {
+        self.owners.get(&key)
+    }
+
+    /// Whether anybody has a key for WAMP-CRA.
+    pub(crate) fn has_wampcra(&self) -> bool {
+        !self.with_wampcra.is_empty()
+    }
+
+    /// Whether anybody has a public key.
+    pub(crate) fn has_public_keys(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
     fn pick<'a>(&self, among: &'a [Arc<Account>], name: &str) -> Option<&'a Arc<Account>> {
         let tag = hmac::sign(&self.seed, &[b"pick:", name.as_bytes()].concat());
         let mut first = [0; 8];
@@ -161,30 +224,56 @@ impl Book {
 
 impl Account {
     fn new(text: AccountText) -> Result<Account, Problem> {
-        let AccountText { name, password, scram, roles } = text;
+        let AccountText { name, password, scram, wampcra, public_keys, roles, realms } = text;
         if !is_name(&name) {
             return Err(Problem::Name);
         }
         if roles.iter().any(String::is_empty) {
             return Err(Problem::Role { name });
         }
-        if password.is_none() && scram.is_none() {
+        if !realms.iter().all(|realm| is_realm(realm)) {
+            return Err(Problem::Realm { name });
+        }
+        if password.is_none() && scram.is_none() && wampcra.is_none() && public_keys.is_empty() {
             return Err(Problem::Nothing { name });
         }
-        let none = String::new();
-        let kept = [password.as_ref().unwrap_or(&none), scram.as_ref().unwrap_or(&none)];
-        let stamp = fingerprint(kept.into_iter().chain(&roles).map(String::as_bytes));
+        let stamp = stamp([&password, &scram, &wampcra], [&roles, &realms, &public_keys]);
         let password = password.as_deref().map(Password::parse).transpose();
         let password = password.map_err(|problem| Problem::Password { name: name.clone(), problem })?;
         let scram = scram.as_deref().map(Keys::parse).transpose();
         let scram = scram.map_err(|problem| Problem::Scram { name: name.clone(), problem })?;
+        let wampcra = wampcra.as_deref().map(Key::parse).transpose();
+        let wampcra = wampcra.map_err(|problem| Problem::WampCra { name: name.clone(), problem })?;
+        let public_keys = public_keys.iter().map(|key| PublicKey::parse(key)).collect::<Option<_>>();
+        let public_keys = public_keys.ok_or_else(|| Problem::PublicKey { name: name.clone() })?;
         let roles = roles.into_iter().map(Arc::from).collect();
-        Ok(Account { name: Arc::from(name), roles, password, scram, stamp })
+        let realms = realms.into_iter().map(Arc::from).collect();
+        Ok(Account { name: Arc::from(name), roles, realms, password, scram, wampcra, public_keys, stamp })
     }
+}
+
+/// Another for everything that another proof or another right follows from. An account without what only WAMP knows
+/// has the stamp that it had before WAMP.
+fn stamp(kept: [&Option<String>; 3], lists: [&Vec<String>; 3]) -> u64 {
+    let [password, scram, wampcra] = kept.map(|text| text.as_deref().unwrap_or_default().as_bytes());
+    let [roles, realms, public_keys] = lists.map(|list| list.iter().map(String::as_bytes));
+    let of_mqtt = [password, scram].into_iter().chain(roles);
+    if wampcra.is_empty() && realms.len() == 0 && public_keys.len() == 0 {
+        return fingerprint(of_mqtt);
+    }
+    let begins = |name: &'static [u8]| [b"\0".as_slice(), name].into_iter();
+    let of_wamp = begins(b"wampcra").chain([wampcra]).chain(begins(b"realms")).chain(realms);
+    fingerprint(of_mqtt.chain(of_wamp).chain(begins(b"public_keys")).chain(public_keys))
 }
 
 pub(super) fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
+}
+
+/// As `[gateway.wamp]` takes them from clients.
+pub(crate) fn is_realm(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    (1..=REALM_BYTES_MAX).contains(&name.len()) && name.chars().all(is_plain)
 }
 
 fn key_of(seed: &str) -> Option<hmac::Key> {

@@ -11,8 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
+use super::super::cryptosign::PublicKey;
 use super::super::scram::{ITERATIONS_MIN, Keys};
-use super::book::{Book, is_name};
+use super::super::wampcra::Key;
+use super::book::{Book, is_name, is_realm};
 use super::password;
 use crate::load::LoadError;
 
@@ -33,15 +35,36 @@ pub struct AccountFile {
     _directory: File,
 }
 
+/// An account to be made.
+#[derive(Clone, Default)]
+pub struct NewAccount {
+    pub name: String,
+    /// Not needed by who has a public key.
+    pub password: Option<String>,
+    pub roles: Vec<String>,
+    /// Where it may be; empty = everywhere.
+    pub realms: Vec<String>,
+    /// Ed25519 keys for cryptosign, each in 64 hexadecimal digits.
+    pub public_keys: Vec<String>,
+    /// Whether the key for WAMP-CRA is kept, which is as good as the password there.
+    pub wampcra: bool,
+}
+
 /// An account as it may be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
     pub name: String,
     pub roles: Vec<String>,
+    /// Where it may be; empty = everywhere.
+    pub realms: Vec<String>,
+    /// Ed25519 keys for cryptosign, in hexadecimal digits.
+    pub public_keys: Vec<String>,
     /// `argon2id`, `bcrypt`, or none at all.
     pub password: Option<&'static str>,
     /// Whether it has keys for SCRAM-SHA-256.
     pub scram: bool,
+    /// Whether it has a key for WAMP-CRA.
+    pub wampcra: bool,
 }
 
 /// Why an accounts file was not changed.
@@ -63,6 +86,14 @@ pub enum AccountError {
     EmptyPassword,
     #[error("the password cannot be kept: {problem}")]
     Password { problem: &'static str },
+    #[error("`{realm}` cannot be a realm: it has 1 to 255 letters, digits, `_`, `-` and `.`")]
+    Realm { realm: String },
+    #[error("`{key}` is not an Ed25519 public key: that has 64 hexadecimal digits")]
+    PublicKey { key: String },
+    #[error("the public key `{key}` is that of the account `{name}` already")]
+    KeyTaken { key: String, name: String },
+    #[error("a key for WAMP-CRA is made of the password, and there is none")]
+    NothingToDerive,
 }
 
 impl AccountFile {
@@ -98,28 +129,28 @@ impl AccountFile {
         self.tables().map(listed).collect()
     }
 
-    /// A new account, with an argon2id hash and the keys for SCRAM-SHA-256.
+    /// A new account: of its password an argon2id hash is kept, the keys for SCRAM-SHA-256, and if it is wanted the
+    /// key for WAMP-CRA. `iterations`: of these keys.
     ///
     /// # Errors
-    /// The name is taken or no name, the password empty, or the system gives no random numbers.
-    pub fn add(
-        &mut self,
-        name: &str,
-        password: &str,
-        roles: &[String],
-        scram_iterations: u32,
-    ) -> Result<(), AccountError> {
-        if !is_name(name) {
-            return Err(AccountError::Name { name: name.to_owned() });
-        }
-        if self.tables().any(|account| is_of(account, name)) {
-            return Err(AccountError::Exists { name: name.to_owned() });
-        }
+    /// The name is taken or no name, the password empty, a realm or a public key is none, or the system gives no
+    /// random numbers.
+    pub fn add(&mut self, new: &NewAccount, iterations: u32) -> Result<(), AccountError> {
+        self.check(new)?;
         let mut account = Table::new();
-        account["name"] = value(name);
-        set_password(&mut account, password, &self.cost, scram_iterations)?;
-        if !roles.is_empty() {
-            account["roles"] = value(roles.iter().collect::<Array>());
+        account["name"] = value(&new.name);
+        match &new.password {
+            Some(password) => set_password(&mut account, password, &self.cost, new.wampcra, iterations)?,
+            None if new.wampcra => return Err(AccountError::NothingToDerive),
+            None if new.public_keys.is_empty() => return Err(AccountError::EmptyPassword),
+            None => {}
+        }
+        for (name, list) in
+            [("public_keys", &new.public_keys), ("roles", &new.roles), ("realms", &new.realms)]
+        {
+            if !list.is_empty() {
+                account[name] = value(list.iter().collect::<Array>());
+            }
         }
         let accounts = self.document.entry("account").or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
         match accounts.as_array_of_tables_mut() {
@@ -129,7 +160,36 @@ impl AccountFile {
         Ok(())
     }
 
-    /// Another password for an account; its sessions end.
+    /// What would be refused when the file is read.
+    fn check(&self, new: &NewAccount) -> Result<(), AccountError> {
+        let name = new.name.clone();
+        if !is_name(&name) {
+            return Err(AccountError::Name { name });
+        }
+        if self.tables().any(|account| is_of(account, &name)) {
+            return Err(AccountError::Exists { name });
+        }
+        if let Some(realm) = new.realms.iter().find(|realm| !is_realm(realm)) {
+            return Err(AccountError::Realm { realm: realm.clone() });
+        }
+        let mut taken: Vec<(PublicKey, String)> = Vec::new();
+        for listed in self.list() {
+            let keys = listed.public_keys.iter().filter_map(|key| PublicKey::parse(key));
+            taken.extend(keys.map(|key| (key, listed.name.clone())));
+        }
+        for text in &new.public_keys {
+            let key = PublicKey::parse(text);
+            let key = key.ok_or_else(|| AccountError::PublicKey { key: text.clone() })?;
+            if let Some((_, name)) = taken.iter().find(|(known, _)| *known == key) {
+                return Err(AccountError::KeyTaken { key: text.clone(), name: name.clone() });
+            }
+            taken.push((key, name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Another password for an account; its sessions end. `wampcra`: the key for WAMP-CRA is kept from now on, as it is
+    /// anyway where there was one.
     ///
     /// # Errors
     /// As for [`AccountFile::add`]; or there is no such account.
@@ -137,12 +197,14 @@ impl AccountFile {
         &mut self,
         name: &str,
         password: &str,
-        scram_iterations: u32,
+        wampcra: bool,
+        iterations: u32,
     ) -> Result<(), AccountError> {
         let accounts = self.document.get_mut("account").and_then(Item::as_array_of_tables_mut);
         let account = accounts.and_then(|all| all.iter_mut().find(|account| is_of(account, name)));
         let account = account.ok_or_else(|| AccountError::Unknown { name: name.to_owned() })?;
-        set_password(account, password, &self.cost, scram_iterations)
+        let wampcra = wampcra || account.contains_key("wampcra");
+        set_password(account, password, &self.cost, wampcra, iterations)
     }
 
     /// Takes an account away; its sessions end.
@@ -206,14 +268,20 @@ fn is_of(account: &Table, name: &str) -> bool {
 
 fn listed(account: &Table) -> Listed {
     let text = |key| account.get(key).and_then(Item::as_str);
-    let roles = account.get("roles").and_then(Item::as_array).into_iter().flatten();
+    let texts = |key| {
+        let list = account.get(key).and_then(Item::as_array).into_iter().flatten();
+        list.filter_map(|text| text.as_str()).map(str::to_owned).collect()
+    };
     Listed {
         name: text("name").unwrap_or_default().to_owned(),
-        roles: roles.filter_map(|role| role.as_str()).map(str::to_owned).collect(),
+        roles: texts("roles"),
+        realms: texts("realms"),
+        public_keys: texts("public_keys"),
         password: text("password")
             .and_then(|hash| password::Password::parse(hash).ok())
             .map(|hash| hash.kind()),
         scram: text("scram").is_some(),
+        wampcra: text("wampcra").is_some(),
     }
 }
 
@@ -221,15 +289,19 @@ fn set_password(
     account: &mut Table,
     password: &str,
     cost: &Params,
-    scram_iterations: u32,
+    wampcra: bool,
+    iterations: u32,
 ) -> Result<(), AccountError> {
     if password.is_empty() {
         return Err(AccountError::EmptyPassword);
     }
     let problem = |problem| AccountError::Password { problem };
+    let iterations = iterations.max(ITERATIONS_MIN);
     account["password"] = value(password::hash(password.as_bytes(), cost).map_err(problem)?);
-    let keys = Keys::make(password, scram_iterations.max(ITERATIONS_MIN)).map_err(problem)?;
-    account["scram"] = value(keys.to_text());
+    account["scram"] = value(Keys::make(password, iterations).map_err(problem)?.to_text());
+    if wampcra {
+        account["wampcra"] = value(Key::make(password, iterations).map_err(problem)?.to_text());
+    }
     Ok(())
 }
 

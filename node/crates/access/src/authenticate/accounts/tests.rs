@@ -4,6 +4,7 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use weir_model::Reason;
 
 use super::*;
+use crate::authenticate::wampcra::Key;
 
 /// A hash as cheap as argon2 allows.
 fn cheap_argon2(password: &str) -> String {
@@ -170,4 +171,49 @@ fn what_is_wrong_in_a_file_is_said_with_its_line() {
 fn no_error_tells_a_hash() {
     let hash = cheap_bcrypt("x").replace("$04$", "$31$");
     assert!(!refused(&account("ann", &hash, "")).contains(&hash[7..]));
+}
+
+#[tokio::test]
+async fn an_account_is_in_the_realms_that_its_file_names_now() {
+    let hash = cheap_argon2("apple");
+    let free = accounts(&account("ann", &hash, ""));
+    let bound = accounts(&account("ann", &hash, "realms = [\"plant\", \"lab\"]"));
+    let identity = asked(&bound, "ann", "apple").await.unwrap().unwrap();
+    assert_eq!(&*identity.realm, "plant", "where its MQTT clients are");
+    let enters = |accounts: &Accounts, realm: &str| accounts.may_enter(&identity, realm);
+    assert_eq!(enters(&bound, "lab"), Some(true));
+    assert_eq!(enters(&bound, "default"), Some(false));
+    assert_eq!(enters(&free, "default"), Some(true));
+    assert_eq!(enters(&accounts(""), "plant"), Some(false));
+    assert_eq!(bound.may_enter(&Identity { grant: Grant::Anonymous, ..identity.clone() }, "x"), None);
+    assert_eq!(free.still_holds(&identity.grant), Some(false), "its realms are another's now");
+    assert_eq!(&*asked(&free, "ann", "apple").await.unwrap().unwrap().realm, "default");
+}
+
+#[test]
+fn realms_and_keys_that_are_none_are_said_with_their_line() {
+    let realm = account("ann", &cheap_argon2("apple"), "realms = [\"a/b\"]");
+    assert!(refused(&realm).contains("a realm that cannot be one"), "{}", refused(&realm));
+    let keys = |keys: &str| format!("[[account]]\nname = \"ann\"\npublic_keys = {keys}\n");
+    assert!(refused(&keys("[\"ab\"]")).contains("64 hexadecimal digits"));
+    let key = format!("[\"{}\"]", "ab".repeat(32));
+    let twice = keys(&key) + &keys(&key).replace("ann", "bob");
+    assert_eq!(refused(&twice), "4: the account `bob` has a public key that is somebody's already");
+    assert!(refused("[[account]]\nname = \"ann\"\nwampcra = \"x\"").contains("`wampcra` is not"));
+}
+
+#[test]
+fn a_method_is_offered_where_somebody_has_keys_for_it() {
+    let hash = cheap_argon2("apple");
+    let wampcra = Key::make("apple", 4096).unwrap().to_text();
+    let with_key = format!("wampcra = \"{wampcra}\"");
+    let with_public = format!("public_keys = [\"{}\"]", "ab".repeat(32));
+    let offers = |more: &str| {
+        let accounts = accounts(&account("ann", &hash, more));
+        ["SCRAM-SHA-256", "wampcra", "cryptosign", "ticket"]
+            .map(|method| accounts.exchange(method, &credentials("ann", "")).is_some())
+    };
+    assert_eq!(offers(""), [true, false, false, false]);
+    assert_eq!(offers(&with_key), [true, true, false, false]);
+    assert_eq!(offers(&with_public), [true, false, true, false]);
 }

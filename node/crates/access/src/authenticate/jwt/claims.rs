@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use weir_model::{Principal, UnixMillis};
 
 use super::Refusal;
+use crate::authenticate::accounts::book::is_realm;
 use crate::config;
 
 /// How many claims a token may have.
@@ -22,6 +23,8 @@ const OF_THE_TOKEN: [&str; 5] = ["exp", "nbf", "iat", "jti", "aud"];
 pub(super) struct Holder {
     /// Without the client id, which is not the token's.
     pub(super) principal: Principal,
+    /// The one that the token is for, if it says so.
+    pub(super) realm: Option<Arc<str>>,
     /// From when on the token is refused: its `exp` and the leeway.
     pub(super) expires_at: Option<UnixMillis>,
 }
@@ -53,7 +56,8 @@ pub(super) fn holder(
     };
     let user_id = Some(user_id.ok_or(Refusal::User)?);
     let principal = Principal { user_id, roles, claims: facts(&claims), ..Principal::default() };
-    Ok(Holder { principal, expires_at })
+    let realm = realm(&claims, config)?;
+    Ok(Holder { principal, realm, expires_at })
 }
 
 /// RFC 7519 sections 4.1.4 and 4.1.5.
@@ -99,6 +103,15 @@ fn user_id(value: &Value) -> Result<Arc<str>, Refusal> {
         Value::String(text) if is_name(text) => Ok(Arc::from(text.as_str())),
         Value::Number(number) if number.is_u64() || number.is_i64() => Ok(Arc::from(number.to_string())),
         _ => Err(Refusal::User),
+    }
+}
+
+/// The realm that a token is for. One that says so in words that name none is for no realm at all.
+fn realm(claims: &Map<String, Value>, config: &config::Jwt) -> Result<Option<Arc<str>>, Refusal> {
+    match claims.get(&config.realm_claim).filter(|_| !config.realm_claim.is_empty()) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) if is_realm(name) => Ok(Some(Arc::from(name.as_str()))),
+        Some(_) => Err(Refusal::Realm),
     }
 }
 

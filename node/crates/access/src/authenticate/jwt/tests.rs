@@ -481,3 +481,19 @@ fn a_fetched_set_cannot_bring_secrets() {
     let refused = sources::fetched(set.as_bytes(), "https://idp.example/keys").map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("secret does not come from an address"), "{refused}");
 }
+
+#[test]
+fn a_token_that_names_a_realm_is_for_that_one_alone() {
+    let token = |claims: Value| signed(Algorithm::HS256, &hmac(), &claims);
+    let jwt = jwt(with_secret());
+    let bound = judged(&jwt, &token(json!({"user_id": "ann", "realm": "plant"}))).unwrap();
+    assert_eq!(&*bound.realm, "plant");
+    assert_eq!((jwt.may_enter(&bound, "plant"), jwt.may_enter(&bound, "default")), (Some(true), Some(false)));
+    let free = judged(&jwt, &token(json!({"user_id": "ann", "realm": null}))).unwrap();
+    assert_eq!((&*free.realm, jwt.may_enter(&free, "plant")), ("default", Some(true)));
+    assert_eq!(jwt.may_enter(&Identity { grant: Grant::Open, ..free }, "plant"), None);
+    for realm in [json!(""), json!("a/b"), json!(["plant"]), json!(1), json!("x".repeat(256))] {
+        let refused = judged(&jwt, &token(json!({"user_id": "ann", "realm": realm})));
+        assert_eq!(refused.unwrap_err(), Refusal::Realm, "{realm}");
+    }
+}

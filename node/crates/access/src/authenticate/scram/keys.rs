@@ -12,10 +12,10 @@ use subtle::ConstantTimeEq as _;
 pub(crate) const ITERATIONS_MIN: u32 = 4096;
 
 /// Most iterations: seconds of a small client's time.
-const ITERATIONS_MAX: u32 = 10_000_000;
+pub(crate) const ITERATIONS_MAX: u32 = 10_000_000;
 
-/// What unknown names are told where nobody has SCRAM keys.
-const ITERATIONS_USUAL: u32 = 15_000;
+/// What unknown names are told where nobody has keys.
+pub(crate) const ITERATIONS_USUAL: u32 = 15_000;
 
 /// Bytes of a new salt, and of an invented one.
 const SALT_BYTES: usize = 16;

@@ -264,7 +264,7 @@ impl State {
             let before = std::mem::replace(&mut hosted.home, home);
             let again = hosted.pending.is_none();
             if self.view.has(before) && old.has(before) {
-                self.say(before, Said::Unregister { slot });
+                self.say(before, Said::Leaves { slot });
             }
             self.announce(slot, again);
         }

@@ -6,8 +6,17 @@ use weir_wire::wamp::message::{CallOptions, ErrorDetails, Invoke as WireInvoke, 
 use weir_wire::wamp::uri::{self, Pattern, Rules, UriError};
 use weir_wire::wamp::{Args, Format, Payload as WirePayload, Raw};
 
+/// Set beside the number of a format: the one argument is the body of a message of Hyper, and where it is a list, that
+/// list is the arguments for clients of other protocols.
+pub const WHOLE: u8 = 0x10;
+
+/// Set beside it as well: parts of results are taken, but were not asked for. Only clients of Hyper send them then.
+pub const PROGRESS_UNASKED: u8 = 0x20;
+
+const MARKS: u8 = WHOLE | PROGRESS_UNASKED;
+
 /// The number that stands for a format in payloads.
-pub(super) fn number_of(format: Format) -> u8 {
+pub(crate) fn number_of(format: Format) -> u8 {
     match format {
         Format::Json => 0,
         Format::MsgPack => 1,
@@ -15,8 +24,8 @@ pub(super) fn number_of(format: Format) -> u8 {
     }
 }
 
-fn format_of(number: u8) -> Format {
-    match number {
+pub(crate) fn format_of(number: u8) -> Format {
+    match number & !MARKS {
         1 => Format::MsgPack,
         2 => Format::Cbor,
         _ => Format::Json,
@@ -24,7 +33,7 @@ fn format_of(number: u8) -> Format {
 }
 
 /// The arguments as they came: the one copy that is made of them.
-pub(super) fn taken(payload: &WirePayload<'_>, format: Format, sealed: Option<Sealed>) -> Payload {
+pub(crate) fn taken(payload: &WirePayload<'_>, format: Format, sealed: Option<Sealed>) -> Payload {
     let args = payload.args.as_ref().and_then(|args| match args {
         Args::All(list) => Some(Bytes::copy_from_slice(list.bytes())),
         _ => None,
@@ -38,16 +47,27 @@ pub(super) fn taken(payload: &WirePayload<'_>, format: Format, sealed: Option<Se
 }
 
 /// The arguments to be written: untouched where the receiver speaks the sender's format.
-pub(super) fn given(payload: &Payload) -> WirePayload<'_> {
+pub(crate) fn given(payload: &Payload) -> WirePayload<'_> {
     let format = format_of(payload.format);
-    let args = payload.args.as_ref().map(|args| Args::All(Raw::checked(format, args)));
+    let args = payload.args.as_ref().map(|args| Raw::checked(format, args));
+    let args = match whole(payload) {
+        Some(body) if body.is_null() => None,
+        Some(body) if body.is_array() => Some(Args::All(body)),
+        _ => args.map(Args::All),
+    };
     WirePayload::new(args, payload.kwargs.as_ref().map(|kwargs| Raw::checked(format, kwargs)))
+}
+
+/// The one value that a payload marked [`WHOLE`] is.
+pub(crate) fn whole(payload: &Payload) -> Option<Raw<'_>> {
+    let args = payload.args.as_deref().filter(|_| payload.format & WHOLE != 0)?;
+    Raw::checked(format_of(payload.format), args).elements().next()
 }
 
 /// How a payload is sealed, of whatever message has these four options.
 macro_rules! sealed_of {
     ($name:ident, $options:ident) => {
-        pub(super) fn $name(options: &$options<'_>) -> Option<Sealed> {
+        pub(crate) fn $name(options: &$options<'_>) -> Option<Sealed> {
             let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(std::sync::Arc::from);
             options.ppt_scheme.as_ref()?;
             Some(Sealed {
@@ -68,7 +88,7 @@ sealed_of!(sealed_error, ErrorDetails);
 ///
 /// # Errors
 /// It is no URI, or not one that may be registered.
-pub(super) fn procedure(
+pub(crate) fn procedure(
     uri: &str,
     policy: Match,
     rules: Rules,
@@ -90,7 +110,7 @@ pub(super) fn procedure(
 }
 
 /// The URI of what is registered, as it was.
-pub(super) fn uri_of(procedure: &Procedure) -> String {
+pub(crate) fn uri_of(procedure: &Procedure) -> String {
     match procedure {
         Procedure::Exact(topic) | Procedure::Prefix(topic) => uri::of_topic(topic).into_owned(),
         Procedure::Wildcard(filter) => {
@@ -104,7 +124,7 @@ pub(super) fn uri_of(procedure: &Procedure) -> String {
 }
 
 /// How it is matched, in the standard's words.
-pub(super) fn match_name(kind: MatchKind) -> &'static str {
+pub(crate) fn match_name(kind: MatchKind) -> &'static str {
     match kind {
         MatchKind::Exact => "exact",
         MatchKind::Prefix => "prefix",
@@ -112,17 +132,18 @@ pub(super) fn match_name(kind: MatchKind) -> &'static str {
     }
 }
 
-pub(super) fn invoke(invoke: Option<WireInvoke>) -> Invoke {
+pub(crate) fn invoke(invoke: Option<WireInvoke>) -> Invoke {
     match invoke.unwrap_or_default() {
         WireInvoke::Single => Invoke::Single,
         WireInvoke::First => Invoke::First,
         WireInvoke::Last => Invoke::Last,
         WireInvoke::RoundRobin => Invoke::RoundRobin,
         WireInvoke::Random => Invoke::Random,
+        WireInvoke::Load => Invoke::Load,
     }
 }
 
-pub(super) fn invoke_name(invoke: Invoke) -> &'static str {
+pub(crate) fn invoke_name(invoke: Invoke) -> &'static str {
     match invoke {
         Invoke::Single => "single",
         Invoke::First => "first",
@@ -134,7 +155,7 @@ pub(super) fn invoke_name(invoke: Invoke) -> &'static str {
 }
 
 /// The error's URI.
-pub(super) fn error_uri(why: &Why) -> &str {
+pub(crate) fn error_uri(why: &Why) -> &str {
     match why {
         Why::NoSuchProcedure => "wamp.error.no_such_procedure",
         Why::NoAvailableCallee => "wamp.error.no_available_callee",
@@ -145,7 +166,7 @@ pub(super) fn error_uri(why: &Why) -> &str {
     }
 }
 
-pub(super) fn register_error_uri(error: RegisterError) -> &'static str {
+pub(crate) fn register_error_uri(error: RegisterError) -> &'static str {
     match error {
         RegisterError::AlreadyExists => "wamp.error.procedure_already_exists",
         RegisterError::OtherPolicy => "wamp.error.procedure_exists_with_different_invocation_policy",

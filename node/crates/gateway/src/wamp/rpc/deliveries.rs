@@ -11,17 +11,22 @@ use weir_wire::wamp::{Args, Id, Payload as WirePayload, Text, uri};
 use super::convert;
 use super::requests::{Say, refuse, unregistered};
 
+/// What clients of fox-wamp know errors of callees by.
+pub const CALLEE_FAILURE: &str = "wamp.error.callee_failure";
+
 /// What its session is told in its own way.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner {
+pub struct Manner<'a> {
     /// Whether it has announced `registration_revocation`.
     pub hears_revoked: bool,
     /// Whether errors of callees are told as fox-wamp does.
     pub fox: bool,
+    /// What the call was of that is over by this, if that is told.
+    pub procedure: Option<&'a str>,
 }
 
 /// Says one delivery; false: it is too long for the client.
-pub fn deliver(delivery: &Delivery, manner: Manner, say: &mut Say<'_>) -> bool {
+pub fn deliver(delivery: &Delivery, manner: Manner<'_>, say: &mut Say<'_>) -> bool {
     match delivery {
         Delivery::Invocation(invocation) => invoke(invocation, say),
         Delivery::Interrupt { invocation, mode, why } => {
@@ -71,7 +76,8 @@ fn invoke(invocation: &Invocation, say: &mut Say<'_>) -> bool {
     let [ppt_scheme, ppt_serializer, ppt_cipher, ppt_keyid] = ppt(&invocation.payload);
     let caller = invocation.caller.as_ref();
     let details = InvocationDetails {
-        receive_progress: invocation.receive_progress,
+        receive_progress: invocation.receive_progress
+            && invocation.payload.format & convert::PROGRESS_UNASKED == 0,
         progress: invocation.progress,
         caller: caller.and_then(|caller| Id::new(caller.session)),
         caller_authid: caller.and_then(|caller| caller.user.as_deref()).map(Text::from),
@@ -88,7 +94,7 @@ fn invoke(invocation: &Invocation, say: &mut Say<'_>) -> bool {
 }
 
 /// The callee's error goes through with its arguments; fox-wamp's clients know one error, whose argument is the other.
-fn fail(request: Id, why: &Why, payload: &Payload, manner: Manner, say: &mut Say<'_>) -> bool {
+fn fail(request: Id, why: &Why, payload: &Payload, manner: Manner<'_>, say: &mut Say<'_>) -> bool {
     let [ppt_scheme, ppt_serializer, ppt_cipher, ppt_keyid] = ppt(payload);
     let details = ErrorDetails { ppt_scheme, ppt_serializer, ppt_cipher, ppt_keyid };
     let error = |error: &str, payload| {
@@ -101,11 +107,20 @@ fn fail(request: Id, why: &Why, payload: &Payload, manner: Manner, say: &mut Say
         })
     };
     match why {
-        Why::Callee(uri) if manner.fox => {
-            say(&error("wamp.error.callee_failure", WirePayload::args(Args::OneText(uri))))
+        Why::Callee(uri) if manner.fox && &**uri != CALLEE_FAILURE => {
+            say(&error(CALLEE_FAILURE, WirePayload::args(Args::OneText(uri))))
+        }
+        Why::NoSuchProcedure if manner.procedure.is_some() => {
+            let what = no_callee(manner.procedure.unwrap_or_default());
+            say(&error(convert::error_uri(why), WirePayload::args(Args::OneText(&what))))
         }
         why => say(&error(convert::error_uri(why), convert::given(payload))),
     }
+}
+
+/// How fox-wamp says that nobody has registered a procedure.
+pub fn no_callee(procedure: &str) -> String {
+    format!("no callee registered for procedure <{procedure}>")
 }
 
 fn mode_of(mode: CancelMode) -> WireCancelMode {

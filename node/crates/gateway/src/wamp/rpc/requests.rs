@@ -1,11 +1,12 @@
 //! What a session asks about calls, handed to the broker: checked, authorized, put into its words.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metrics::counter;
 use weir_broker::access::Access;
 use weir_broker::calls::{
-    Answer, CallOptions, CallSession, CancelMode, Delivery, Misfit, RegisterOptions, Why,
+    Answer, CallOptions, CallSession, CancelMode, Delivery, Misfit, RegisterOptions, Sealed, Why,
 };
 use weir_broker::{Broker, Session};
 use weir_model::Principal;
@@ -30,6 +31,8 @@ pub struct Asker<'a> {
     pub id: Id,
     pub role: &'a str,
     pub format: Format,
+    /// Set in the format of its payloads.
+    pub marks: u8,
     pub rules: Rules,
 }
 
@@ -41,6 +44,8 @@ pub struct Rpc {
     interruptible: bool,
     /// Whether it has announced `registration_revocation`.
     hears_revoked: bool,
+    /// What is called, by request: fox-wamp's clients hear of a procedure that there is not by its name.
+    called: BTreeMap<u64, Box<str>>,
 }
 
 /// Where messages go; false: it is too long for the client and was left out.
@@ -49,6 +54,12 @@ pub type Say<'a> = dyn FnMut(&Message<'_>) -> bool + 'a;
 impl Asker<'_> {
     fn may(&self, right: impl Fn(&Access, &Principal) -> bool) -> bool {
         right(self.broker.access(), self.principal)
+    }
+
+    fn taken(&self, payload: &Payload<'_>, sealed: Option<Sealed>) -> weir_broker::calls::Payload {
+        let mut taken = convert::taken(payload, self.format, sealed);
+        taken.format |= self.marks;
+        taken
     }
 
     fn not_authorized(&self) -> &'static str {
@@ -92,6 +103,7 @@ impl Rpc {
             part: None,
             interruptible: has(Feature::CallCanceling),
             hears_revoked: has(Feature::RegistrationRevocation),
+            called: BTreeMap::new(),
         }
     }
 
@@ -106,9 +118,9 @@ impl Rpc {
             Message::Cancel(cancel) => self.cancel(cancel),
             Message::Register(register) => self.register(asker, register, say),
             Message::Unregister(unregister) => self.unregister(unregister, say),
-            Message::Yield(yielded) => self.answer(asker.format, yielded),
+            Message::Yield(yielded) => self.answer(asker, yielded),
             Message::Error(error) if error.request_type == MessageType::Invocation => {
-                self.fail(asker.format, error);
+                self.fail(asker, error);
             }
             _ => return Taken::NotMine,
         }
@@ -125,6 +137,18 @@ impl Rpc {
         self.part.as_deref()
     }
 
+    /// Calls and answers of one read are said together, by [`Rpc::say_gathered`].
+    pub fn gather(&self) {
+        if let Some(part) = self.current() {
+            part.gather();
+        }
+    }
+
+    /// False: the request id of a call that is not over was used for another one.
+    pub fn say_gathered(&self) -> bool {
+        self.current().is_none_or(|part| part.say_gathered().is_ok())
+    }
+
     /// What there is of it.
     fn current(&self) -> Option<&CallSession> {
         self.part.as_deref()
@@ -133,6 +157,16 @@ impl Rpc {
     /// The next that is to be written to the session.
     pub fn next(&self) -> Option<Delivery> {
         self.current()?.take()
+    }
+
+    /// The procedure of a call that is over by this.
+    pub fn over(&mut self, delivery: &Delivery) -> Option<Box<str>> {
+        match delivery {
+            Delivery::Result { request, progress: false, .. } | Delivery::Failed { request, .. } => {
+                self.called.remove(request)
+            }
+            _ => None,
+        }
     }
 
     pub fn hears_revoked(&self) -> bool {
@@ -177,8 +211,12 @@ impl Rpc {
             return Ok(());
         };
         let sealed = convert::sealed_call(&call.options);
-        let payload = convert::taken(&call.payload, asker.format, sealed);
-        part.call(call.request.get(), topic.as_str().into(), payload, options)
+        let payload = asker.taken(&call.payload, sealed);
+        part.call(call.request.get(), topic.as_str().into(), payload, options)?;
+        if asker.rules.fox {
+            self.called.insert(call.request.get(), (&*call.procedure).into());
+        }
+        Ok(())
     }
 
     /// `[CANCEL, ..]`: what is over is left alone.
@@ -210,6 +248,10 @@ impl Rpc {
         if !asker.may(|access, principal| access.may_register(principal, &asked)) {
             return refuse(asker.not_authorized());
         }
+        // fox-wamp promises one and has none: whoever counts on it is to hear so.
+        if options.reducer {
+            return refuse("wamp.error.option_not_allowed");
+        }
         let fox = asker.rules.fox;
         let concurrency = options.concurrency.filter(|limit| *limit <= CONCURRENCY_MAX).unwrap_or(0);
         let options = RegisterOptions {
@@ -236,9 +278,9 @@ impl Rpc {
     }
 
     /// `[YIELD, ..]`: one that nobody asked for, or that comes too late, is counted by the broker and passed over.
-    pub fn answer(&mut self, format: Format, yielded: &Yield<'_>) {
+    pub fn answer(&mut self, asker: &Asker<'_>, yielded: &Yield<'_>) {
         let sealed = convert::sealed_yield(&yielded.options);
-        let payload = convert::taken(&yielded.payload, format, sealed);
+        let payload = asker.taken(&yielded.payload, sealed);
         let answer = match yielded.options.progress {
             true => Answer::Progress(payload),
             false => Answer::Result(payload),
@@ -249,8 +291,8 @@ impl Rpc {
     }
 
     /// `[ERROR, INVOCATION, ..]`
-    pub fn fail(&mut self, format: Format, error: &Error<'_>) {
-        let payload = convert::taken(&error.payload, format, convert::sealed_error(&error.details));
+    pub fn fail(&mut self, asker: &Asker<'_>, error: &Error<'_>) {
+        let payload = asker.taken(&error.payload, convert::sealed_error(&error.details));
         let why = Why::Callee(Arc::from(&*error.error));
         if let Some(part) = self.current() {
             let _ = part.answer(error.request.get(), Answer::Failed { why, payload });

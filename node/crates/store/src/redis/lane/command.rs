@@ -3,6 +3,7 @@
 use redis::Cmd;
 
 use super::Batch;
+use super::window::ChangedAt;
 use crate::config::QueueFull;
 use crate::redis::encode::Steps;
 use crate::redis::layout::place;
@@ -23,7 +24,7 @@ pub(super) fn command(context: &Context, shard: Shard, batch: &Batch, before: u6
         true => command.arg(Steps::default().into_bytes()),
         false => command.arg(&batch.packed[..]),
     };
-    command.arg(batch.again.map(|changed_at| changed_at.to_string()).unwrap_or_default());
+    command.arg(batch.again.map(|ChangedAt { ms, guard }| format!("{ms}:{guard}")).unwrap_or_default());
     command.arg((context.rules.idempotency_keys_max as u64).min(EXACT_MAX));
     command.arg(if matches!(shard, Shard::Partition(_)) { context.not_buried() } else { String::new() });
     command

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tracing::warn;
 
-use super::window::Kept;
+use super::window::{ChangedAt, Kept};
 use super::{Batch, Failure, OPS_MAX, Policy, Reply, Runner};
 use crate::Refusal;
 use crate::redis::library;
@@ -123,11 +123,11 @@ impl Runner {
     }
 
     /// Keeps what was acknowledged for the time being. `changed_at`: see [`Kept`]; `None` = as it was.
-    pub(super) fn keep(&mut self, batch: Batch, changed_at: Option<u64>) {
+    pub(super) fn keep(&mut self, batch: Batch, changed_at: Option<ChangedAt>) {
         self.lane.window.lock().keep(Kept {
             number: batch.number,
             steps: batch.steps,
-            changed_at: changed_at.or(batch.again).unwrap_or(0),
+            changed_at: changed_at.or(batch.again).unwrap_or_default(),
             packed: batch.packed,
             acknowledged: Instant::now(),
         });

@@ -10,6 +10,15 @@ use crate::redis::config::RedisConfig;
 /// What each kept batch is taken to weigh besides its steps.
 const BATCH_BYTES: usize = 128;
 
+/// What a batch has changed last: what is newer is not undone by applying it again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::redis) struct ChangedAt {
+    /// When it last changed a retained message: Unix milliseconds on the store's clock, 0 = it did not.
+    pub ms: u64,
+    /// The version of the newest guard it wrote, 0 = none.
+    pub guard: u64,
+}
+
 /// An acknowledged batch, as it can be applied again.
 #[derive(Debug)]
 pub(in crate::redis) struct Kept {
@@ -17,8 +26,7 @@ pub(in crate::redis) struct Kept {
     /// The packed steps.
     pub packed: Vec<u8>,
     pub steps: u64,
-    /// When it made its last change that others hear of: Unix milliseconds on the store's clock, 0 = none.
-    pub changed_at: u64,
+    pub changed_at: ChangedAt,
     pub acknowledged: Instant,
 }
 
@@ -102,7 +110,13 @@ mod tests {
     }
 
     fn batch(number: u64) -> Kept {
-        Kept { number, packed: vec![0; 72], steps: 1, changed_at: 0, acknowledged: Instant::now() }
+        Kept {
+            number,
+            packed: vec![0; 72],
+            steps: 1,
+            changed_at: ChangedAt::default(),
+            acknowledged: Instant::now(),
+        }
     }
 
     fn numbers(kept: &[Kept]) -> Vec<u64> {

@@ -19,6 +19,7 @@ local limits       -- { policy, messages, bytes, all_messages, all_bytes, ids, c
 local shard        -- the row of the shard
 local shard_changed
 local replayed     -- of a batch that is applied again after a rollback: Unix milliseconds of its last change; else nil
+local replayed_guard -- and the version of the newest guard that it wrote, 0 = none
 
 -- What the row of a shard holds, in the order in which it is read and answered.
 local SHARD = {

@@ -6,7 +6,8 @@ local WINDOW = 4        -- batches of one node that may be unanswered
 
 local function begin(keys, a)
   enter(keys)
-  incarnation, replayed = a[1], tonumber(a[18])
+  local ms, guard = string.match(a[18], '^(%d+):(%d+)$')
+  incarnation, replayed, replayed_guard = a[1], tonumber(ms), tonumber(guard)
   read_clock()
   limits = {
     place = tonumber(a[5]), policy = a[6], messages = tonumber(a[7]), bytes = tonumber(a[8]),

@@ -36,6 +36,45 @@ local function refused(a, i, old, grows, guard)
   end
 end
 
+-- What was put back at a topic: the versions that the newest guard and the guard of the newest value had at first, and the
+-- change of that value.
+local function put_back_at(topic)
+  local noted = call('HGET', key(':replayed'), topic)
+  local guard, value, change = string.match(noted or '', '^(%d+) (%d+) (%S*)$')
+  return tonumber(guard or 0), tonumber(value or 0), change or ''
+end
+
+-- Whether somebody has set a value since the rollback, or had set a newer one before it was known.
+local function is_overtaken(was, change)
+  if not was then return false end
+  local at = string.match(was, '^%d+ (%S+)')
+  if at == change then return false end
+  return tonumber(string.match(at, '^%d+')) > shard.epoch or (replayed > 0 and is_newer(was)) or false
+end
+
+-- What is left of an exchange that is put back, beside what other nodes have put back already: versions tell in which
+-- order guards were written. Whether its guard, and whether its values.
+local function put_back(topic, was)
+  if SINCE.is_gone(topic) then return false, false end
+  if replayed_guard == 0 then
+    local is_due = not (was and is_newer(was))
+    return is_due, is_due
+  end
+  local guard, value, change = put_back_at(topic)
+  if is_overtaken(was, change) then return false, false end
+  return guard <= replayed_guard, value <= replayed_guard
+end
+
+-- Notes what was put back.
+local function note_put_back(topic, with_guard, last)
+  if replayed_guard == 0 then return end
+  local guard, value, change = put_back_at(topic)
+  if with_guard then guard = replayed_guard end
+  if last then value, change = replayed_guard, last end
+  call('HSET', key(':replayed'), topic, text(guard) .. ' ' .. text(value) .. ' ' .. change)
+  call('PEXPIRE', key(':replayed'), SINCE.ms)
+end
+
 -- Arguments: topic id, the change that told of the retained message that was seen or '', the version of the guard that
 -- was seen or 0, whether the guard changes, the guard or false, number of values, and of each its bytes or false, and
 -- the message. Answers { version, epoch, change... }, or DONE when what was seen is no more. What a rollback undid is put
@@ -43,12 +82,15 @@ end
 function APPLY.exchange(a, i)
   local topic, changes_guard, guard = a[i], a[i + 3] == 1, a[i + 4]
   local was, had = call('HGET', key(':retained'), topic), call('HGET', key(':tables'), GUARD .. topic)
+  local with_guard, with_values = true, true
   if replayed then
-    if was and is_newer(was) then return DONE end
+    with_guard, with_values = put_back(topic, was)
+    if not with_guard and not with_values then return DONE end
   elseif (was and string.match(was, '^%d+ (%S+)') or '') ~= a[i + 1] or (version_of(had) or 0) ~= a[i + 2] then
     return DONE
   end
-  local old, values = was and tonumber(string.match(was, '^%d+')) or nil, a[i + 5]
+  local old, values = was and tonumber(string.match(was, '^%d+')) or nil, with_values and a[i + 5] or 0
+  changes_guard = changes_guard and with_guard
   local no = refused(a, i, old, (changes_guard and guard) or (values > 0 and a[i + 4 + 2 * values]), guard)
   if no then return no end
   local changes = {}
@@ -59,5 +101,6 @@ function APPLY.exchange(a, i)
     write_retained(topic, old, a[i + 4 + 2 * values], changes[values], a[i + 5 + 2 * values])
   end
   local version = changes_guard and write_guard(topic, had, guard, changes) or 0
+  if replayed then note_put_back(topic, changes_guard, changes[values]) end
   return { version, shard.epoch, unpack(changes) }
 end

@@ -13,6 +13,22 @@ local function is_newer(value)
   return at and at > replayed and at <= shard.epoch
 end
 
+-- What is known for a while after a rollback of what was put back at topics and taken away since: for longer than nodes
+-- take to put back what they have. One table, because Lua has no room for more locals.
+local SINCE = { ms = 600000, gone = '9007199254740991 9007199254740991 -' }
+
+-- A value is taken away: there is none then that could tell that what a node puts back is older.
+function SINCE.note_gone(topic)
+  if replayed or shard.floor == 0 or now - shard.epoch > SINCE.ms then return end
+  call('HSET', key(':replayed'), topic, SINCE.gone)
+  call('PEXPIRE', key(':replayed'), SINCE.ms)
+end
+
+-- Whether a value was taken away since the rollback.
+function SINCE.is_gone(topic)
+  return replayed and call('HGET', key(':replayed'), topic) == SINCE.gone
+end
+
 -- A topic with a guard is changed together with it, by `exchange`; what a rollback undid is put back as it was.
 local function is_guarded(topic)
   return not replayed and call('HEXISTS', key(':tables'), GUARD .. topic) == 1
@@ -31,6 +47,7 @@ local function write_retained(topic, old, bytes, change, message)
     call('HSET', retained, topic, bytes .. ' ' .. change .. '\n' .. message)
   else
     call('HDEL', retained, topic)
+    SINCE.note_gone(topic)
   end
   if old then
     count('retained_messages', -1)
@@ -49,7 +66,7 @@ function APPLY.retain(a, i)
   if bytes and not may_grow then return STORE_FULL end
   local was = call('HGET', key(':retained'), topic)
   local old = was and tonumber(string.match(was, '^%d+')) or nil
-  if was and is_newer(was) then return DONE end
+  if was and is_newer(was) or SINCE.is_gone(topic) then return DONE end
   if is_guarded(topic) then return GUARDED end
   if bytes and not may_retain(old, bytes) then return RETAINED_FULL end
   local change = tell_retained(topic, bytes and a[i + 2])

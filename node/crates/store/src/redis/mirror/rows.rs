@@ -40,7 +40,7 @@ struct ShardRows {
     epoch: u64,
     ahead: Ahead,
     /// By the text that names it, what was handed on and not taken back: for a load to see what is no more. The number
-    /// of a session is its generation.
+    /// of a session is its generation, of a retained message the milliseconds of its position.
     known: HashMap<Box<str>, u64>,
     tables: TableRows,
     /// By the text that names it, how far a partition has come, as was handed on; `None` = an answer said that it is
@@ -153,10 +153,10 @@ impl Rows {
 
     fn hand_on_retained(&self, rows: &mut ShardRows, name: &str, retained: &Retained) {
         let Retained { realm, topic, position, message } = retained;
-        if message.is_none() {
-            rows.known.remove(name);
-        } else if !rows.known.contains_key(name) {
-            rows.known.insert(name.into(), 0);
+        match rows.known.get_mut(name) {
+            _ if message.is_none() => drop(rows.known.remove(name)),
+            Some(written) => *written = position.ms,
+            None => drop(rows.known.insert(name.into(), position.ms)),
         }
         if let Some(mirror) = self.mirror.get() {
             mirror.retained(realm, topic, *position, *message);

@@ -49,6 +49,14 @@ options! {
     }
 }
 
+impl<'a> PublishOptions<'a> {
+    /// Reads options that stand elsewhere than in a PUBLISH; `None` = they are no map, or one has a value that it cannot
+    /// have.
+    pub fn of(raw: Raw<'a>) -> Option<PublishOptions<'a>> {
+        Element::read(raw).ok()
+    }
+}
+
 message! {
     /// `[PUBLISHED, PUBLISH.Request|id, Publication|id]`
     Published {

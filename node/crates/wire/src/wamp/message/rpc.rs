@@ -39,16 +39,19 @@ pub enum Invoke {
     Last,
     RoundRobin,
     Random,
+    /// The one with the fewest calls; not in the standard.
+    Load,
 }
 
 impl Name for Invoke {
-    const WANTED: &'static str = "single, first, last, roundrobin or random";
+    const WANTED: &'static str = "single, first, last, roundrobin, random or load";
     const NAMES: &'static [(&'static str, Invoke)] = &[
         ("single", Invoke::Single),
         ("first", Invoke::First),
         ("last", Invoke::Last),
         ("roundrobin", Invoke::RoundRobin),
         ("random", Invoke::Random),
+        ("load", Invoke::Load),
     ];
 }
 

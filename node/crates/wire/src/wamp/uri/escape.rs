@@ -41,8 +41,13 @@ fn translate<'a>(
     shown: &[(&str, char)],
 ) -> Cow<'a, str> {
     let code_of = |c: char| hidden.iter().find(|(_, hidden)| *hidden == c).map(|(code, _)| *code);
-    if !from.contains(|c| c == separator || c == '%' || code_of(c).is_some()) {
-        return Cow::Borrowed(from);
+    let is_special = |byte: u8| byte == b'%' || hidden.iter().any(|(_, hidden)| *hidden == char::from(byte));
+    // Most names have separators and nothing else that changes.
+    if !from.bytes().any(is_special) {
+        return match from.contains(separator) {
+            true => Cow::Owned(from.replace(separator, to_separator.encode_utf8(&mut [0; 4]))),
+            false => Cow::Borrowed(from),
+        };
     }
     let mut to = String::with_capacity(from.len() + 8);
     let mut rest = from.chars();

@@ -1,11 +1,11 @@
 //! Registrations come and go.
 
-use super::super::{Noted, State};
+use super::super::{Change, Noted, State, Told};
 use super::callee_gone;
 use super::group::Callee;
 use crate::calls::config::is_full;
 use crate::calls::message::{Registering, Said};
-use crate::calls::{Invoke, Procedure, RegisterError};
+use crate::calls::{ChangeKind, Invoke, Procedure, RegisterError};
 
 impl State {
     pub(in crate::calls::state) fn home_register(&mut self, from: u64, slot: u64, registering: Registering) {
@@ -23,6 +23,7 @@ impl State {
 
     fn admit(&mut self, node: u64, slot: u64, registering: Registering) -> Result<(), RegisterError> {
         let Registering { procedure, invoke, shares_always, force, again, .. } = registering;
+        let asked = procedure.clone();
         let mut known = self.home.group_of(&procedure);
         if let Some(group) = known
             && force
@@ -31,6 +32,7 @@ impl State {
             self.revoke_all(group);
             known = None;
         }
+        let is_first = known.is_none();
         let group = match known {
             Some(id) => {
                 let Some(group) = self.home.groups.get(&id) else { return Err(RegisterError::Unavailable) };
@@ -62,6 +64,12 @@ impl State {
             group.callees.push(callee);
         }
         self.home.slots.insert((node, slot), group);
+        if !again {
+            let kinds = [(ChangeKind::Created, is_first), (ChangeKind::Registered, true)];
+            for (kind, _) in kinds.into_iter().filter(|(_, happened)| *happened) {
+                self.changes.push(Change { kind, procedure: asked.clone(), invoke, session });
+            }
+        }
         self.release_held();
         self.pump(group);
         Ok(())
@@ -73,15 +81,23 @@ impl State {
         for (node, slot) in callees {
             self.note(Noted::Revoked);
             self.say(node, Said::Revoked { slot });
-            self.home_unregister(node, slot);
+            self.home_unregister(node, slot, Told::ToAll);
         }
     }
 
     /// A callee has none of it any more. What it is at work on it may still answer.
-    pub(in crate::calls::state) fn home_unregister(&mut self, node: u64, slot: u64) {
+    pub(in crate::calls::state) fn home_unregister(&mut self, node: u64, slot: u64, told: Told) {
         let Some(id) = self.home.slots.remove(&(node, slot)) else { return };
         let Some(group) = self.home.groups.get_mut(&id) else { return };
+        let session = group.callee(node, slot).map(|callee| callee.session);
         group.remove(node, slot);
+        if let Some(session) = session.filter(|_| told == Told::ToAll) {
+            let (procedure, invoke) = (group.procedure.clone(), group.invoke);
+            let kinds = [(ChangeKind::Unregistered, true), (ChangeKind::Deleted, group.callees.is_empty())];
+            for (kind, _) in kinds.into_iter().filter(|(_, happened)| *happened) {
+                self.changes.push(Change { kind, procedure: procedure.clone(), invoke, session });
+            }
+        }
         if !group.callees.is_empty() {
             return;
         }
@@ -95,7 +111,9 @@ impl State {
     pub(in crate::calls::state) fn home_lost(&mut self, lost: u64) {
         let slots: Vec<u64> =
             self.home.slots.keys().filter(|(node, _)| *node == lost).map(|(_, slot)| *slot).collect();
-        slots.into_iter().for_each(|slot| self.home_unregister(lost, slot));
+        // A node that is still there has only lost this one from sight, and registers again.
+        let told = if self.view.has(lost) { Told::ToNobody } else { Told::ToAll };
+        slots.into_iter().for_each(|slot| self.home_unregister(lost, slot, told));
         for call in self.home.handed_on.lost_with(lost) {
             // It may not have come there. Whoever has been answered passes it over.
             self.say(call.node, Said::Answered { call, answer: callee_gone() });

@@ -149,13 +149,16 @@ impl Rows {
         }
     }
 
-    /// Topics that had a retained message and were not found, as of the tail.
+    /// Topics that had a retained message and were not found.
     fn take_back_retained(&self, shard: Shard, tail: EntryId, found: &HashMap<Box<str>, u64>) {
         let mut rows = self.shards[self.layout.index(shard)].lock();
-        let position = Position { epoch: rows.epoch, ms: tail.ms, seq: tail.seq };
         let is_gone = |name: &str| !found.contains_key(name) && !rows.ahead.is_ahead(name);
-        let gone: Vec<Box<str>> = rows.known.keys().filter(|name| is_gone(name)).cloned().collect();
-        for name in gone {
+        let gone = rows.known.iter().filter(|(name, _)| is_gone(name));
+        let gone: Vec<(Box<str>, u64)> = gone.map(|(name, written)| (name.clone(), *written)).collect();
+        for (name, written) in gone {
+            // Above what it had: of a store that went back the tail may lie below that.
+            let at = EntryId { ms: written, seq: u64::MAX }.max(tail);
+            let position = Position { epoch: rows.epoch, ms: at.ms, seq: at.seq };
             if let Some((realm, topic)) = topic_of(&name) {
                 let retained = Retained { realm: &realm, topic: &topic, position, message: None };
                 self.hand_on_retained(&mut rows, &name, &retained);

@@ -1,0 +1,86 @@
+//! Numbers of publications: what WAMP calls a publication id, below 2^53, rising with time.
+//!
+//! The upper 41 bits are milliseconds since 2024, the lower 12 tell apart what is of one millisecond. A number is made where
+//! a publish comes in ([`next`]), of which the lowest bits are the node's; or it is that of the [`Position`] where something
+//! stands in the store ([`of`]): then it rises as positions of one topic do, and serves as a fencing token.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use weir_model::{Position, UnixMillis};
+
+use crate::clock;
+
+/// 2024-01-01, in milliseconds since 1970.
+const BEGINNING_MS: u64 = 1_704_067_200_000;
+
+/// Bits below the milliseconds.
+const BITS: u32 = 12;
+
+/// Of these the lowest say which node it was.
+const NODE_BITS: u32 = 6;
+
+const MASK: u64 = (1 << 53) - 1;
+
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+static NODE: AtomicU64 = AtomicU64::new(0);
+
+/// Says which incarnation of a node this process is: two that are less than 64 apart never give the same number.
+pub(crate) fn made_by(incarnation: u64) {
+    NODE.store(incarnation % (1 << NODE_BITS), Ordering::Relaxed);
+}
+
+/// A number that this process has not given before, higher than all it has. Above 64 in a millisecond they run ahead of the
+/// clock.
+pub fn next() -> u64 {
+    let node = NODE.load(Ordering::Relaxed);
+    let now = at(clock::unix()) | node;
+    let after = |last: u64| {
+        let next = (last >> NODE_BITS << NODE_BITS) + (1 << NODE_BITS) + node;
+        Some(now.max(next))
+    };
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap_or_default();
+    after(last).unwrap_or(now) & MASK
+}
+
+/// The lowest number of a millisecond; 0 before 2024.
+pub fn at(time: UnixMillis) -> u64 {
+    time.0.saturating_sub(BEGINNING_MS) << BITS
+}
+
+/// When a number was made, more or less.
+pub fn time_of(number: u64) -> UnixMillis {
+    UnixMillis(BEGINNING_MS + (number >> BITS))
+}
+
+/// The number of what stands at a position of the store. Positions of one topic have rising numbers; a store that writes
+/// more than 4096 times in one millisecond is ahead of its clock then.
+pub fn of(position: Position) -> u64 {
+    (at(UnixMillis(position.ms)) + position.seq).clamp(1, MASK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_say_when_they_were_made() {
+        let before = clock::unix();
+        let numbers: Vec<u64> = (0..10_000).map(|_| next()).collect();
+        assert!(numbers.windows(2).all(|two| two[0] < two[1]));
+        assert!(numbers[0] > 0 && numbers[9_999] < 1 << 53);
+        assert!(time_of(numbers[0]) >= before);
+    }
+
+    #[test]
+    fn positions_of_a_topic_have_rising_numbers() {
+        let mut position = Position { epoch: 1, ms: BEGINNING_MS + 5, seq: 4000 };
+        for step in 0..10_000u64 {
+            let next = position.next(BEGINNING_MS + 5 + step / 5000);
+            assert!(of(next) > of(position), "{next} after {position}");
+            position = next;
+        }
+        assert_eq!(time_of(of(position)).0, position.ms);
+        assert_eq!(of(Position::default()), 1, "an id is never 0");
+    }
+}
