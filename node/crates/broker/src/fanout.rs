@@ -17,7 +17,7 @@ use crate::form::{FormId, Marks, Publish, next_publication};
 use crate::ledger::{Loss, Tally};
 use crate::outbox::{self, Live, RunFrames};
 use crate::peers::{LINK, Outgoing, PeerSet, encode, stream_of};
-use crate::publication;
+use crate::publication::{self, Numbers};
 use crate::realm::Realm;
 use crate::routes::{Matched, Target};
 use crate::session::Session;
@@ -88,6 +88,8 @@ pub struct Run {
     /// For each target its place in `encoded`.
     places: Vec<u32>,
     messages: u64,
+    /// The numbers of its publications.
+    numbers: Numbers,
     /// Its messages, when they are of QoS 1 and 2: a run has either those or QoS 0.
     copies: Vec<Arc<Message>>,
 }
@@ -132,7 +134,7 @@ impl Run {
             }
             let form = broker.form(encoded.key.form);
             if form.tells_publication() && publication == 0 {
-                publication = next_publication();
+                publication = self.numbers.next();
             }
             let marks = Marks { retain: false, subscription_ids: &encoded.key.subscription_ids, publication };
             form.encode(&mut encoded.frames, publish, marks);
@@ -257,6 +259,7 @@ impl Run {
         tally.matched += copies;
         tally.unmatched += if copies == 0 { self.messages } else { 0 };
         self.messages = 0;
+        self.numbers = Numbers::default();
         self.copies.clear();
         for encoded in &mut self.encoded {
             encoded.frames.clear();
@@ -493,6 +496,7 @@ pub fn borrowed(message: &Message) -> Publish<'_> {
     Publish {
         topic: &message.topic,
         payload: &message.payload,
+        is_json: false,
         qos: Qos::AtMostOnce,
         retain: message.retain,
         expiry_seconds: seconds_left(message),

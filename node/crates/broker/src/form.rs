@@ -15,6 +15,8 @@ pub struct Publish<'a> {
     /// A valid topic name (`weir_model::topic::check`).
     pub topic: &'a str,
     pub payload: &'a [u8],
+    /// Whether the payload is known to be JSON (RFC 8259) without white space around it, so that no form need look again.
+    pub is_json: bool,
     pub qos: Qos,
     pub retain: bool,
     /// Seconds it may still live (MQTT-3.3.2.3.3).

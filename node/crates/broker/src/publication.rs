@@ -30,17 +30,49 @@ pub(crate) fn made_by(incarnation: u64) {
     NODE.store(incarnation % (1 << NODE_BITS), Ordering::Relaxed);
 }
 
+/// From one number to the next.
+const STEP: u64 = 1 << NODE_BITS;
+
+/// Most numbers that are taken at once.
+const BLOCK_MAX: u64 = 64;
+
 /// A number that this process has not given before, higher than all it has. Above 64 in a millisecond they run ahead of the
 /// clock.
 pub fn next() -> u64 {
+    take(1)
+}
+
+/// So many numbers, of which this is the first.
+fn take(count: u64) -> u64 {
     let node = NODE.load(Ordering::Relaxed);
     let now = at(clock::unix()) | node;
-    let after = |last: u64| {
-        let next = (last >> NODE_BITS << NODE_BITS) + (1 << NODE_BITS) + node;
-        Some(now.max(next))
-    };
-    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after).unwrap_or_default();
-    after(last).unwrap_or(now) & MASK
+    let first = |last: u64| now.max((last >> NODE_BITS << NODE_BITS) + STEP + node);
+    let update = |last: u64| Some(first(last) + (count - 1) * STEP);
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).unwrap_or_default();
+    first(last) & MASK
+}
+
+/// Numbers for the messages of one publisher that come at once. They are taken in blocks, each twice as large as the one
+/// before: threads that publish much meet seldom where numbers are made, and at most half of them are given to nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    next: u64,
+    left: u64,
+    block: u64,
+}
+
+impl Numbers {
+    /// One that nobody has; each is higher than the one before.
+    pub fn next(&mut self) -> u64 {
+        if self.left == 0 {
+            self.block = (2 * self.block).clamp(1, BLOCK_MAX);
+            (self.next, self.left) = (take(self.block), self.block);
+        }
+        let number = self.next;
+        self.next = (number + STEP) & MASK;
+        self.left -= 1;
+        number
+    }
 }
 
 /// The lowest number of a millisecond; 0 before 2024.
@@ -70,6 +102,18 @@ mod tests {
         assert!(numbers.windows(2).all(|two| two[0] < two[1]));
         assert!(numbers[0] > 0 && numbers[9_999] < 1 << 53);
         assert!(time_of(numbers[0]) >= before);
+    }
+
+    #[test]
+    fn numbers_of_runs_rise_and_are_given_once() {
+        let (mut one, mut other) = (Numbers::default(), Numbers::default());
+        let pairs: Vec<(u64, u64)> = (0..1000).map(|_| (one.next(), other.next())).collect();
+        assert!(pairs.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 < two[1].1));
+        let mut all: Vec<u64> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 2000);
+        assert!(next() > all[1999], "what is taken alone is higher than all before");
     }
 
     #[test]

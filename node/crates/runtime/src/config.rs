@@ -15,7 +15,7 @@ pub struct Config {
     pub function_bytes_max: usize,
     /// Exports of one upload, all its modules together; one with more is refused before it is compiled.
     pub exports_max: usize,
-    /// Whether a compilation may take all cores; otherwise it takes one, and the traffic keeps the others.
+    /// Whether a large program is compiled on all cores, as small ones are for a tenth of a second; otherwise on one, and the traffic keeps the others.
     pub compile_parallel: bool,
     /// Milliseconds of CPU time that an upload's start function has when it is tried; one that takes longer is refused.
     pub start_timeout_ms: u64,

@@ -68,21 +68,20 @@ const LARGE: Sizes = Sizes {
 
 impl Class {
     pub fn small(config: &Config) -> Result<Class, StartError> {
-        Class::new("small", config, &config.of_small(), &SMALL)
+        Class::new("small", (&config.of_small(), &SMALL), true)
     }
 
     pub fn large(config: &Config) -> Result<Class, StartError> {
-        Class::new("large", config, &config.of_large(), &LARGE)
+        Class::new("large", (&config.of_large(), &LARGE), config.compile_parallel)
     }
 
     fn new(
         name: &'static str,
-        config: &Config,
-        class: &configured::Shared,
-        sizes: &Sizes,
+        (class, sizes): (&configured::Shared, &Sizes),
+        compile_parallel: bool,
     ) -> Result<Class, StartError> {
         let failed = |error: wasmtime::Error| StartError::Engine { class: name, text: format!("{error:#}") };
-        let engine = Engine::new(&engine_config(config, class, sizes)).map_err(failed)?;
+        let engine = Engine::new(&engine_config(class, sizes, compile_parallel)).map_err(failed)?;
         let plain = linker(&engine).map_err(failed)?;
         let mut with_wasi = linker(&engine).map_err(failed)?;
         wasmtime_wasi::p2::add_to_linker_async(&mut with_wasi).map_err(failed)?;
@@ -126,7 +125,7 @@ impl Class {
     }
 }
 
-fn engine_config(config: &Config, class: &configured::Shared, sizes: &Sizes) -> wasmtime::Config {
+fn engine_config(class: &configured::Shared, sizes: &Sizes, compile_parallel: bool) -> wasmtime::Config {
     let instances = class.instances_max.max(1);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
@@ -145,7 +144,7 @@ fn engine_config(config: &Config, class: &configured::Shared, sizes: &Sizes) -> 
     engine
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .parallel_compilation(config.compile_parallel)
+        .parallel_compilation(compile_parallel)
         .max_wasm_stack(STACK_BYTES_MAX)
         .async_stack_size(FIBER_BYTES)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

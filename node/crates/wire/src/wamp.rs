@@ -41,7 +41,7 @@ mod walk;
 mod writer;
 
 pub use decode::decode;
-pub use encode::encode;
+pub use encode::{encode, encode_event};
 pub use error::DecodeError;
 pub use id::{ID_MAX, Id};
 pub use message::{Message, MessageType};

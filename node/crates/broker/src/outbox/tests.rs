@@ -46,6 +46,7 @@ fn push(outbox: &Outbox, payload: &[u8], ledger: &Ledger) {
     let publish = Publish {
         topic: "t",
         payload,
+        is_json: false,
         qos: Qos::AtMostOnce,
         retain: false,
         expiry_seconds: None,

@@ -184,6 +184,7 @@ fn publish<'a>(record: &Incoming<'a>) -> Publish<'a> {
     Publish {
         topic: record.topic,
         payload: record.payload,
+        is_json: false,
         qos: record.qos,
         retain: record.retain,
         expiry_seconds: record.expiry_ms_left.map(seconds),

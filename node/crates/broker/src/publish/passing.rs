@@ -59,8 +59,9 @@ impl Publisher {
         };
         let expiry_seconds = publish.expiry_seconds;
         let conditions = publish.conditions.clone();
+        let (topic, payload, is_json) = (&topic, &payload, false);
         let publish =
-            Publish { topic: &topic, payload: &payload, qos, retain, expiry_seconds, properties, conditions };
+            Publish { topic, payload, is_json, qos, retain, expiry_seconds, properties, conditions };
         self.take(publish, answering, false)
     }
 

@@ -41,6 +41,7 @@ impl Source {
             let publish = Publish {
                 topic,
                 payload,
+                is_json: false,
                 qos,
                 retain,
                 expiry_seconds: None,

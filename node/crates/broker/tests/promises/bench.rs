@@ -266,5 +266,6 @@ impl Bench {
 
 /// A publish to the topic `t`.
 pub fn publish(payload: &[u8], qos: Qos, retain: bool) -> Publish<'_> {
-    Publish { topic: "t", payload, qos, retain, expiry_seconds: None, properties: None, conditions: None }
+    let (expiry_seconds, properties, conditions) = (None, None, None);
+    Publish { topic: "t", payload, is_json: false, qos, retain, expiry_seconds, properties, conditions }
 }

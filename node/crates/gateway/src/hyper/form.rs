@@ -70,7 +70,8 @@ impl Form for HyperForm {
     }
 
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>) {
-        let said = properties::said(publish.payload, publish.properties.as_deref(), &LIMITS);
+        let said =
+            properties::said((publish.payload, publish.is_json), publish.properties.as_deref(), &LIMITS);
         let uri = uri::of_topic(publish.topic);
         let mut event = Event {
             uri: &uri,

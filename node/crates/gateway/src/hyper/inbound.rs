@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use weir_model::{Properties, Reason};
+use weir_model::Reason;
 use weir_wire::hyper::{Body, Command, Data, Options, Outcome, Reply, Request, code};
 use weir_wire::wamp::message::{
     Call, CallOptions, Error, ErrorDetails, MessageType, Publish, PublishOptions, Register, RegisterOptions,
@@ -13,7 +13,7 @@ use weir_wire::wamp::{Args, Format, Id, Message, Payload, Raw, Text, Value};
 use super::channel::Hyper;
 use super::form::json_of;
 use crate::connection::Flow;
-use crate::wamp::properties::{self, ARGS, EMPTY_LIST, KWARGS};
+use crate::wamp::properties::{self, ARGS, Content, EMPTY_LIST, KWARGS};
 use crate::wamp::publish;
 use crate::wamp::reason::{INVALID_ARGUMENT, INVALID_URI};
 use crate::wamp::rpc::{CALLEE_FAILURE, PROGRESS_UNASKED, WHOLE};
@@ -106,11 +106,12 @@ impl Hyper {
             (Err(why), _) => self.wamp.refuse_publish(&publish, INVALID_URI, &why, &mut answers),
             (_, Err(why)) => self.wamp.refuse_publish(&publish, INVALID_ARGUMENT, &why, &mut answers),
             (Ok(topic), Ok(conditions)) => {
-                let (bytes, properties) = message_of(push);
                 let is_raw = matches!(push.body, Body::Payload(_));
-                let empty = publish.options.retain && !is_raw && publish::is_empty(&publish, true);
-                let body = (if empty { b"" } else { &*bytes }, properties.filter(|_| !empty));
-                self.wamp.publish_body(&topic, (id, &publish.options), body, conditions, &mut answers)
+                let content = match publish.options.retain && !is_raw && publish::is_empty(&publish, true) {
+                    true => Content::default(),
+                    false => content_of(push),
+                };
+                self.wamp.publish_content(&topic, (id, &publish.options), content, conditions, &mut answers)
             }
         };
         self.answer(&answers, out);
@@ -245,32 +246,33 @@ fn wrapped(body: Body<'_>) -> Option<Vec<u8>> {
     Some(list)
 }
 
-/// The payload that a body is, and the properties it needs.
-fn message_of<'a>(push: &Push<'_, 'a>) -> (Cow<'a, [u8]>, Option<Box<Properties>>) {
-    let (bytes, mut properties) = match push.body {
-        Body::Null => (Cow::Borrowed(&b""[..]), None),
+/// A body as the content of a message.
+fn content_of<'a>(push: &Push<'_, 'a>) -> Content<'a> {
+    let other = |payload| Content { payload, ..Content::default() };
+    let json = |value| Content { payload: Cow::Owned(json_of(value)), is_json: true, properties: None };
+    let mut content = match push.body {
+        Body::Null => Content::default(),
         Body::Args(list) => properties::body(&Payload::args(Args::All(list))),
         Body::Payload(payload) => match payload.value() {
-            Value::Binary(bytes) => (bytes, None),
-            _ => (payload.text().map_or(Cow::Borrowed(&b""[..]), into_bytes), None),
+            Value::Binary(bytes) => other(bytes),
+            _ => other(payload.text().map_or(Cow::Borrowed(&b""[..]), into_bytes)),
         },
         Body::Value(value) => match value.value() {
             Value::Binary(_) => properties::body(&Payload::args(Args::One(value))),
-            Value::Array => {
-                let mut properties = None;
-                if value.elements().next().is_none() {
-                    properties::add(&mut properties, ARGS, EMPTY_LIST);
-                }
-                (Cow::Owned(json_of(value)), properties)
-            }
-            _ => (Cow::Owned(json_of(value)), None),
+            _ => json(value),
         },
     };
+    if let Body::Value(value) = push.body
+        && value.is_array()
+        && value.elements().next().is_none()
+    {
+        properties::add(&mut content.properties, ARGS, EMPTY_LIST);
+    }
     if let Some(headers) = push.headers {
         let text = json_of(headers);
-        properties::add(&mut properties, KWARGS, &String::from_utf8_lossy(&text));
+        properties::add(&mut content.properties, KWARGS, &String::from_utf8_lossy(&text));
     }
-    (bytes, properties)
+    content
 }
 
 fn into_bytes(text: Text<'_>) -> Cow<'_, [u8]> {

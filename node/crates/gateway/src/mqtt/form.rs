@@ -140,6 +140,7 @@ mod tests {
             let publish = Publish {
                 topic: "a/b",
                 payload: &payload,
+                is_json: false,
                 qos: Qos::AtMostOnce,
                 retain: false,
                 expiry_seconds: Some(5),

@@ -103,6 +103,7 @@ impl Mqtt {
         let inner = Publish {
             topic,
             payload: publish.payload,
+            is_json: false,
             qos: publish.qos,
             retain: publish.retain,
             expiry_seconds: publish.properties.expiry_seconds,

@@ -168,7 +168,7 @@ impl Mqtt {
         }
         let Some(part) = &requests.part else { return Err((Reason::Quota, "no calls in this realm")) };
         let owned = form::owned(&publish.properties);
-        let said = properties::said(publish.payload, owned.as_deref(), &Limits::default());
+        let said = properties::said((publish.payload, false), owned.as_deref(), &Limits::default());
         requests.last += 1;
         let correlation = owned.as_ref().and_then(|owned| owned.correlation_data.clone());
         requests.under_way.insert(requests.last, UnderWay { response, correlation, qos: answer_qos });
@@ -208,11 +208,11 @@ struct Registered(bool);
 /// The message that answers a request.
 fn answer(under_way: UnderWay, error: Option<&str>, payload: &Carried) -> Message {
     // A list of one that is a value is none that is one argument.
-    let (bytes, properties) = match convert::whole(payload).filter(|value| value.is_array()) {
+    let (payload, properties) = match convert::whole(payload).filter(|value| value.is_array()) {
         Some(list) => (json_of(list), None),
         None => {
-            let (bytes, properties) = properties::body(&convert::given(payload));
-            (bytes.into_owned(), properties)
+            let content = properties::body(&convert::given(payload));
+            (content.payload.into_owned(), content.properties)
         }
     };
     let mut properties = properties.unwrap_or_default();
@@ -223,7 +223,7 @@ fn answer(under_way: UnderWay, error: Option<&str>, payload: &Carried) -> Messag
     let is_plain = *properties == Properties::default();
     Message {
         topic: under_way.response,
-        payload: bytes.into(),
+        payload: payload.into(),
         qos: under_way.qos,
         retain: false,
         expires_at: None,

@@ -16,6 +16,7 @@ use weir_wire::wamp::uri::Rules;
 use weir_wire::wamp::{Id, Message, Payload, Serialization, batch, decode, encode};
 
 use super::meta::Pending;
+use super::publish::Named;
 use super::reason::{self, PROTOCOL_VIOLATION};
 use super::retained::Replay;
 use super::rpc::{REQUEST_IN_USE, Rpc};
@@ -49,6 +50,8 @@ pub struct Wamp {
     /// `broker.waiters_per_session_max` that wait for a condition.
     pub asked: HashMap<u16, (Id, Option<Id>)>,
     pub last_asked: u16,
+    /// What was published to last; only while it has published.
+    pub named: Option<Box<Named>>,
     pub testaments: Testaments,
     /// Calls of the router's procedures that wait for other nodes; only while there are some.
     pub pending: Option<Box<Pending>>,

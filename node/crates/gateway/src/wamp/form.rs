@@ -6,7 +6,8 @@ use weir_broker::form::{Form, FormId, Marks, Publish};
 use weir_wire::wamp::message::{Event, EventDetails};
 use weir_wire::wamp::rawsocket::FRAME_HEADER_BYTES;
 use weir_wire::wamp::{
-    Batching, Format, Id, Limits, Message, Payload, Serialization, SharedEvent, batch, decode, uri,
+    Batching, Format, Id, Limits, Message, Payload, Serialization, SharedEvent, batch, decode, encode_event,
+    uri,
 };
 
 use super::properties;
@@ -53,7 +54,8 @@ impl Form for WampForm {
     }
 
     fn encode(&self, out: &mut Vec<u8>, publish: &Publish<'_>, marks: Marks<'_>) {
-        let said = properties::said(publish.payload, publish.properties.as_deref(), &LIMITS);
+        let said =
+            properties::said((publish.payload, publish.is_json), publish.properties.as_deref(), &LIMITS);
         let publication = said.publication.or_else(|| Id::new(marks.publication));
         let (Some(any), Some(publication)) = (Id::new(1), publication.or_else(|| Id::new(1))) else { return };
         let (publisher, authid, authrole) = match said.publisher {
@@ -69,18 +71,10 @@ impl Form for WampForm {
             ..EventDetails::default()
         };
         let mut event = Event { subscription: any, publication, details, payload: said.payload };
-        let shared = SharedEvent::new(&event, self.0);
-        let mut fits = true;
-        subscriptions::each(publish.topic, marks.subscription_ids, |id| {
-            fits &= append(out, &shared, id);
-        });
-        if !fits {
+        if !self.append(out, &mut event, publish.topic, marks.subscription_ids) {
             metrics::counter!("weir_gateway_wamp_events_cut_total").increment(1);
             event.payload = Payload::default();
-            let shared = SharedEvent::new(&event, self.0);
-            subscriptions::each(publish.topic, marks.subscription_ids, |id| {
-                append(out, &shared, id);
-            });
+            self.append(out, &mut event, publish.topic, marks.subscription_ids);
         }
     }
 
@@ -121,6 +115,25 @@ impl Form for WampForm {
 }
 
 impl WampForm {
+    /// A frame for each of these subscriptions; false when it is longer than a frame can say, and then there is none.
+    fn append(&self, out: &mut Vec<u8>, event: &mut Event<'_>, topic: &str, numbers: &[u32]) -> bool {
+        let one = subscriptions::single(numbers).and_then(|number| Id::new(u64::from(number)));
+        if let Some(subscription) = one {
+            event.subscription = subscription;
+            return framed(out, |out| encode_event(out, event, self.0));
+        }
+        let shared = SharedEvent::new(event, self.0);
+        let (from, mut fits) = (out.len(), true);
+        subscriptions::each(topic, numbers, |number| {
+            let Some(subscription) = Id::new(u64::from(number)) else { return };
+            fits &= framed(out, |out| shared.append(out, subscription));
+        });
+        if !fits {
+            out.truncate(from);
+        }
+        fits
+    }
+
     /// The EVENT that a whole frame is.
     fn event<'a>(&self, frame: &'a [u8]) -> Option<Event<'a>> {
         let message = batch::messages(frame.get(FRAME_HEADER_BYTES..)?, self.0).next()?.ok()?;
@@ -136,11 +149,10 @@ fn some(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
 }
 
 /// One frame; false, and nothing appended, when it is longer than a frame can say.
-fn append(out: &mut Vec<u8>, shared: &SharedEvent, subscription: u32) -> bool {
-    let Some(subscription) = Id::new(u64::from(subscription)) else { return true };
+fn framed(out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>)) -> bool {
     let from = out.len();
     out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-    shared.append(out, subscription);
+    append(out);
     let len = out.len() - from - FRAME_HEADER_BYTES;
     if len > MESSAGE_BYTES_MAX {
         out.truncate(from);
@@ -149,4 +161,43 @@ fn append(out: &mut Vec<u8>, shared: &SharedEvent, subscription: u32) -> bool {
     let [_, a, b, c] = (len as u32).to_be_bytes();
     out[from + 1..from + FRAME_HEADER_BYTES].copy_from_slice(&[a, b, c]);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_model::Qos;
+
+    use super::*;
+
+    fn frames(form: &WampForm, numbers: &[u32]) -> Vec<u8> {
+        let publish = Publish {
+            topic: "a/b.c",
+            payload: br#"["x",{"y":1}]"#,
+            is_json: true,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            expiry_seconds: None,
+            properties: None,
+            conditions: None,
+        };
+        let mut out = Vec::new();
+        let marks = Marks { retain: false, subscription_ids: numbers, publication: 77 };
+        form.encode(&mut out, &publish, marks);
+        out
+    }
+
+    #[test]
+    fn one_subscription_gets_what_each_of_several_gets() {
+        for form in &ALL {
+            let both = [frames(form, &[7]), frames(form, &[300])].concat();
+            assert_eq!(frames(form, &[7, 300]), both, "{:?}", form.0);
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_json_is_told_as_if_it_had_been_looked_at() {
+        let event = frames(&ALL[0], &[7]);
+        let said = br#"[36,7,77,{"topic":"a.b%2Ec"},["x",{"y":1}]]"#;
+        assert_eq!(&event[FRAME_HEADER_BYTES..], said);
+    }
 }

@@ -308,6 +308,7 @@ fn channel(
         batch: Vec::new(),
         asked: HashMap::new(),
         last_asked: 0,
+        named: None,
         testaments: Default::default(),
         pending: None,
         rpc: Default::default(),

@@ -45,13 +45,24 @@ pub struct Publisher<'a> {
     pub authrole: Cow<'a, str>,
 }
 
-/// The body of a message, and the properties it needs.
-pub fn body<'a>(payload: &Payload<'a>) -> (Cow<'a, [u8]>, Option<Box<Properties>>) {
-    let body = value::to_mqtt(payload);
+/// What a message carries, and the properties that this needs.
+#[derive(Debug, Default)]
+pub struct Content<'a> {
+    pub payload: Cow<'a, [u8]>,
+    /// Whether the payload is JSON without white space around it.
+    pub is_json: bool,
+    pub properties: Option<Box<Properties>>,
+}
+
+/// Arguments as the content of a message.
+pub fn body<'a>(payload: &Payload<'a>) -> Content<'a> {
+    let value = value::body(payload);
+    let body = value.to_mqtt();
+    let is_json = body.is_json();
     let mut properties = None;
-    let marker = match value::body(payload) {
+    let marker = match value {
         Body::One(value) if value.is_array() => Some(ONE),
-        _ if body.content_type != "application/json" => Some(BINARY),
+        _ if !is_json => Some(BINARY),
         _ => None,
     };
     if let Some(marker) = marker {
@@ -67,7 +78,7 @@ pub fn body<'a>(payload: &Payload<'a>) -> (Cow<'a, [u8]>, Option<Box<Properties>
         kwargs.append_as(&mut text, Format::Json);
         add(&mut properties, KWARGS, &String::from_utf8_lossy(&text));
     }
-    (body.bytes, properties)
+    Content { payload: body.bytes, is_json, properties }
 }
 
 /// Appends a user property.
@@ -77,6 +88,13 @@ pub fn add(properties: &mut Option<Box<Properties>>, name: &str, text: &str) {
 
 /// Whom a publisher means; `None` = all who have subscribed, but itself.
 pub fn addressed(options: &PublishOptions<'_>) -> Option<String> {
+    let PublishOptions { exclude, exclude_authid, exclude_authrole, .. } = options;
+    let PublishOptions { eligible, eligible_authid, eligible_authrole, .. } = options;
+    let ids_of_none = exclude.is_none() && eligible.is_none();
+    let names = [exclude_authid, exclude_authrole, eligible_authid, eligible_authrole];
+    if options.exclude_me.is_none() && ids_of_none && names.iter().all(|names| names.is_none()) {
+        return None;
+    }
     let ids = |ids: &Option<Vec<Id>>| ids.as_ref().map(|ids| ids.iter().map(|id| id.get()).collect());
     let names = |names: &Option<Vec<weir_wire::wamp::Text<'_>>>| {
         names.as_ref().map(|names| names.iter().map(|name| name.to_string()).collect())
@@ -104,8 +122,15 @@ pub struct Said<'a> {
     pub publication: Option<Id>,
 }
 
-/// Reads a message's body and properties.
-pub fn said<'a>(payload: &'a [u8], properties: Option<&'a Properties>, limits: &Limits) -> Said<'a> {
+/// Reads a message's body and properties. `is_json`: the body is known to be that.
+pub fn said<'a>(
+    (payload, is_json): (&'a [u8], bool),
+    properties: Option<&'a Properties>,
+    limits: &Limits,
+) -> Said<'a> {
+    if is_json && properties.is_none() {
+        return Said { payload: value::from_json(payload), publisher: None, publication: None };
+    }
     let content_type = properties.and_then(|properties| properties.content_type.as_deref());
     let Some(properties) = properties.filter(|properties| !properties.user.is_empty()) else {
         let payload = value::from_mqtt(payload, content_type, limits);

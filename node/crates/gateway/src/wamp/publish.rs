@@ -6,39 +6,61 @@ use weir_broker::form::{self, Publish};
 use weir_broker::publication;
 use weir_broker::publish::{Answering, Verdict};
 use weir_broker::sync::{Condition, Conditions};
-use weir_model::{Properties, Qos, Reason};
+use weir_model::{Qos, Reason};
 use weir_wire::wamp::message::{self, MessageType, PublishOptions, Published};
 use weir_wire::wamp::{Args, Format, Id, Limits, Message, Raw, uri};
 
 use super::channel::Wamp;
-use super::properties::{self, PUBLICATION, PUBLISHER, TRACE};
+use super::properties::{self, Content, PUBLICATION, PUBLISHER, TRACE};
 use super::reason::{self, INVALID_ARGUMENT, INVALID_URI};
 use crate::connection::{Flow, Work};
+
+/// A URI and the topic it is: most publishers have one.
+#[derive(Debug, Default)]
+pub struct Named {
+    uri: String,
+    topic: String,
+}
+
+impl Named {
+    fn set(&mut self, uri: &str, topic: &str) {
+        for (known, new) in [(&mut self.uri, uri), (&mut self.topic, topic)] {
+            known.clear();
+            known.push_str(new);
+        }
+    }
+}
 
 impl Wamp {
     /// One PUBLISH; [`Flow::Push`] = it was not taken.
     pub fn publish(&mut self, publish: &message::Publish<'_>, out: &mut Vec<u8>) -> Option<Flow> {
         let options = &publish.options;
-        let topic = match self.topic(&publish.topic) {
-            Ok(topic) => topic,
-            Err(why) => return self.refuse_publish(publish, INVALID_URI, &why, out),
-        };
+        let mut named = self.named.take().unwrap_or_default();
+        if named.uri != publish.topic {
+            match self.topic(&publish.topic) {
+                Ok(topic) => named.set(&publish.topic, &topic),
+                Err(why) => return self.refuse_publish(publish, INVALID_URI, &why, out),
+            }
+        }
         let conditions = match conditions(options) {
             Ok(conditions) => conditions,
             Err(why) => return self.refuse_publish(publish, INVALID_ARGUMENT, &why, out),
         };
-        let (payload, properties) = properties::body(&publish.payload);
-        let empty = options.retain && is_empty(publish, self.is_fox());
-        let body = (if empty { b"" } else { &*payload }, properties.filter(|_| !empty));
-        self.publish_body(&topic, (publish.request, options), body, conditions, out)
+        let content = match options.retain && is_empty(publish, self.is_fox()) {
+            true => Content::default(),
+            false => properties::body(&publish.payload),
+        };
+        let flow = self.publish_content(&named.topic, (publish.request, options), content, conditions, out);
+        self.named = Some(named);
+        flow
     }
 
-    /// Publishes a body as it is to be; [`Flow::Push`] = it was not taken.
-    pub fn publish_body(
+    /// Publishes what is ready for it; [`Flow::Push`] = it was not taken.
+    pub fn publish_content(
         &mut self,
         topic: &str,
         (request, options): (Id, &PublishOptions<'_>),
-        (payload, mut properties): (&[u8], Option<Box<Properties>>),
+        Content { payload, is_json, mut properties }: Content<'_>,
         conditions: Option<Box<Conditions>>,
         out: &mut Vec<u8>,
     ) -> Option<Flow> {
@@ -68,7 +90,8 @@ impl Wamp {
         }
         let inner = Publish {
             topic,
-            payload,
+            payload: &payload,
+            is_json,
             qos: if options.acknowledge { Qos::AtLeastOnce } else { Qos::AtMostOnce },
             retain: options.retain,
             expiry_seconds: None,
@@ -159,6 +182,7 @@ impl Wamp {
         let refused = Publish {
             topic: "",
             payload: b"",
+            is_json: false,
             qos: Qos::AtMostOnce,
             retain: false,
             expiry_seconds: None,
@@ -216,6 +240,9 @@ pub fn is_empty(publish: &message::Publish<'_>, fox: bool) -> bool {
 
 /// On what a publish depends (fox-wamp's `when`, `watch` and `will`).
 pub fn conditions(options: &PublishOptions<'_>) -> Result<Option<Box<Conditions>>, String> {
+    if options.when.is_none() && options.will.is_none() && !options.watch {
+        return Ok(None);
+    }
     let mut conditions = Conditions { watch: options.watch, ..Conditions::default() };
     if let Some(when) = options.when {
         let parsed = Condition::parse(&json_of(when));

@@ -178,6 +178,14 @@ pub fn release(number: u32) {
     }
 }
 
+/// The one subscription that these numbers stand for, if there is nothing to look up.
+pub fn single(numbers: &[u32]) -> Option<u32> {
+    match *numbers {
+        [number] if number & LOOK_UP == 0 => Some(number),
+        _ => None,
+    }
+}
+
 /// Shows the subscriptions that a topic is meant by, of those that these numbers stand for.
 pub fn each(topic: &str, numbers: &[u32], mut show: impl FnMut(u32)) {
     if numbers.iter().all(|number| number & LOOK_UP == 0) {

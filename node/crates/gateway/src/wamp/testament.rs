@@ -121,9 +121,9 @@ impl Wamp {
             args: asked.args.get(1).copied().filter(|args| args.is_array()).map(Args::All),
             kwargs: asked.args.get(2).copied().filter(|kwargs| kwargs.is_map()),
         };
-        let (body, properties) = properties::body(&given);
-        let properties = self.said_by(&options, properties);
-        let (payload, retain) = (body.into_owned().into(), options.retain);
+        let content = properties::body(&given);
+        let properties = self.said_by(&options, content.properties);
+        let (payload, retain) = (content.payload.into_owned().into(), options.retain);
         Ok((when, Message { topic, payload, qos, retain, expires_at: None, properties }))
     }
 

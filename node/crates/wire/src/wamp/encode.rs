@@ -1,5 +1,6 @@
 //! One message to bytes.
 
+use super::message::{Body as _, Event, MessageType};
 use super::writer::Writer;
 use super::{Batching, Format, Message, Serialization};
 
@@ -10,6 +11,11 @@ use super::{Batching, Format, Message, Serialization};
 /// In a batch a message of 4 GiB or more has no length; to ask for one is a bug of the caller.
 pub fn encode(out: &mut Vec<u8>, message: &Message<'_>, serialization: Serialization) {
     framed(out, serialization, |writer| message.write(writer));
+}
+
+/// Appends an EVENT that one subscription gets; see [`super::SharedEvent`] for several.
+pub fn encode_event(out: &mut Vec<u8>, event: &Event<'_>, serialization: Serialization) {
+    framed(out, serialization, |writer| event.write(MessageType::Event, writer));
 }
 
 /// Appends what `write` writes as one message.

@@ -31,6 +31,13 @@ pub enum Value<'a> {
     Map,
 }
 
+/// The elements of a list, as far as it matters whether it is a list of one.
+pub(super) enum Only<'a> {
+    None,
+    One(Raw<'a>),
+    More,
+}
+
 impl<'a> Raw<'a> {
     /// Checks that the bytes are exactly one value.
     ///
@@ -88,35 +95,93 @@ impl<'a> Raw<'a> {
 
     #[inline]
     pub fn is_null(self) -> bool {
-        matches!(self.item(), Some(Item::Scalar(Scalar::Null)))
+        match self.format {
+            Format::Json => self.bytes == b"null",
+            _ => matches!(self.item(), Some(Item::Scalar(Scalar::Null))),
+        }
     }
 
     #[inline]
     pub fn is_array(self) -> bool {
-        matches!(self.item(), Some(Item::Begin(Kind::Array, _)))
+        match self.format {
+            Format::Json => self.bytes.first() == Some(&b'['),
+            _ => matches!(self.item(), Some(Item::Begin(Kind::Array, _))),
+        }
     }
 
     #[inline]
     pub fn is_map(self) -> bool {
-        matches!(self.item(), Some(Item::Begin(Kind::Map, _)))
+        match self.format {
+            Format::Json => self.bytes.first() == Some(&b'{'),
+            _ => matches!(self.item(), Some(Item::Begin(Kind::Map, _))),
+        }
     }
 
     /// The text it is, in JSON also one that stands for binary.
+    #[inline]
     pub fn text(self) -> Option<Text<'a>> {
-        match self.item() {
-            Some(Item::Scalar(scalar)) => scalar.text(),
+        match (self.format, self.bytes.first()) {
+            (Format::Json, Some(b'"')) => Scalar::JsonText(self.bytes).text(),
+            (Format::Json, _) => None,
+            _ => match self.item() {
+                Some(Item::Scalar(scalar)) => scalar.text(),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether it is a map without entries, in the shortest form.
+    #[inline]
+    pub(super) fn is_empty_map(self) -> bool {
+        match self.format {
+            Format::Json => self.bytes == b"{}",
+            Format::MsgPack => self.bytes == [0x80],
+            Format::Cbor => self.bytes == [0xa0],
+        }
+    }
+
+    /// The bytes it is; in JSON of a text that stands for them (WAMP, "Binary conversion of JSON strings").
+    pub(super) fn binary(self) -> Option<Cow<'a, [u8]>> {
+        if self.format == Format::Json && !self.bytes.starts_with(walk::JSON_BINARY) {
+            return None;
+        }
+        match self.value() {
+            Value::Binary(bytes) => Some(bytes),
             _ => None,
         }
     }
 
     /// The whole number it is. Encoders of JavaScript write large ones as doubles: these count too.
+    #[inline]
     pub fn unsigned(self) -> Option<u64> {
+        // Most are.
+        if self.format == Format::Json
+            && (1..16).contains(&self.bytes.len())
+            && self.bytes.iter().all(u8::is_ascii_digit)
+        {
+            return Some(self.bytes.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')));
+        }
         match self.value() {
             Value::Unsigned(value) => Some(value),
             Value::Float(value) if value >= 0.0 && value <= super::ID_MAX as f64 && value.fract() == 0.0 => {
                 Some(value as u64)
             }
             _ => None,
+        }
+    }
+
+    /// How many elements the list it is has: none, as something else has too, one, or more.
+    pub(super) fn only(self) -> Only<'a> {
+        if self.format == Format::Json
+            && let Some(only) = walk::json::only_scalar(self.bytes)
+        {
+            return Only::One(Raw { bytes: only, ..self });
+        }
+        let mut elements = self.elements();
+        match (elements.next(), elements.next()) {
+            (None, _) => Only::None,
+            (Some(value), None) => Only::One(value),
+            _ => Only::More,
         }
     }
 

@@ -57,6 +57,9 @@ enum Empty {
 ///
 /// What is empty or has an empty component, and characters that the rules forbid.
 pub fn check(uri: &str, rules: Rules) -> Result<(), UriError> {
+    if !rules.strict && is_plain(uri) {
+        return Ok(());
+    }
     check_components(uri, rules.strict, Empty::None)
 }
 
@@ -76,6 +79,18 @@ pub fn topic(uri: &str, rules: Rules) -> Result<Topic, UriError> {
     }
     check(uri, rules)?;
     Topic::new(&to_topic_text(uri)).map_err(UriError::Topic)
+}
+
+/// Whether it is of visible ASCII without `#`, and no component is empty: so are most.
+fn is_plain(uri: &str) -> bool {
+    let mut before = b'.';
+    for byte in uri.bytes() {
+        if !(b'!'..=b'~').contains(&byte) || byte == b'#' || (byte == b'.' && before == b'.') {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.'
 }
 
 fn check_components(uri: &str, strict: bool, empty: Empty) -> Result<(), UriError> {

@@ -14,8 +14,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::raw::Only;
 use super::writer::Writer;
-use super::{Args, Format, Limits, Payload, Raw, Value};
+use super::{Args, Format, Limits, Payload, Raw};
 
 /// What an MQTT reader gets.
 #[derive(Clone, PartialEq)]
@@ -64,19 +65,33 @@ const BINARY: &str = "application/octet-stream";
 
 /// A WAMP payload for MQTT.
 pub fn to_mqtt<'a>(payload: &Payload<'a>) -> MqttPayload<'a> {
-    match body(payload) {
-        Body::Null => json(Cow::Borrowed(b"[]")),
-        Body::One(value) => match value.value() {
-            Value::Binary(bytes) => binary(bytes),
-            _ => json(json_text(value)),
-        },
-        Body::OneText(text) => {
-            let mut bytes = Vec::new();
-            Writer::new(Format::Json, &mut bytes).text(text);
-            json(Cow::Owned(bytes))
+    body(payload).to_mqtt()
+}
+
+impl<'a> Body<'a> {
+    /// As MQTT readers get it.
+    pub fn to_mqtt(self) -> MqttPayload<'a> {
+        match self {
+            Body::Null => json(Cow::Borrowed(b"[]")),
+            Body::One(value) => match value.binary() {
+                Some(bytes) => binary(bytes),
+                None => json(json_text(value)),
+            },
+            Body::OneText(text) => {
+                let mut bytes = Vec::new();
+                Writer::new(Format::Json, &mut bytes).text(text);
+                json(Cow::Owned(bytes))
+            }
+            Body::OneBinary(bytes) => binary(Cow::Borrowed(bytes)),
+            Body::Many(list) => json(json_text(list)),
         }
-        Body::OneBinary(bytes) => binary(Cow::Borrowed(bytes)),
-        Body::Many(list) => json(json_text(list)),
+    }
+}
+
+impl MqttPayload<'_> {
+    /// Whether the bytes are JSON, not those of a binary.
+    pub fn is_json(&self) -> bool {
+        self.content_type == JSON
     }
 }
 
@@ -87,10 +102,19 @@ pub fn from_mqtt<'a>(bytes: &'a [u8], content_type: Option<&str>, limits: &Limit
     }
     let format = content_type.map_or(Format::Json, format_of);
     Payload::args(match Raw::check(format, bytes, limits) {
-        Ok(list) if list.is_array() => Args::All(list),
-        Ok(value) => Args::One(value),
+        Ok(value) => args(value),
         Err(_) => std::str::from_utf8(bytes).map_or(Args::OneBinary(bytes), Args::OneText),
     })
+}
+
+/// An MQTT payload that is known to be JSON without white space around it.
+pub fn from_json(bytes: &[u8]) -> Payload<'_> {
+    Payload::args(args(Raw::checked(Format::Json, bytes)))
+}
+
+/// A list is the arguments, anything else the one argument.
+fn args(value: Raw<'_>) -> Args<'_> {
+    if value.is_array() { Args::All(value) } else { Args::One(value) }
 }
 
 /// The value of a payload, which kwargs are no part of.
@@ -100,14 +124,11 @@ pub fn body<'a>(payload: &Payload<'a>) -> Body<'a> {
         Some(Args::One(value)) => Body::One(value),
         Some(Args::OneText(text)) => Body::OneText(text),
         Some(Args::OneBinary(bytes)) => Body::OneBinary(bytes),
-        Some(Args::All(list)) => {
-            let mut elements = list.elements();
-            match (elements.next(), elements.next()) {
-                (None, _) => Body::Null,
-                (Some(value), None) => Body::One(value),
-                _ => Body::Many(list),
-            }
-        }
+        Some(Args::All(list)) => match list.only() {
+            Only::None => Body::Null,
+            Only::One(value) => Body::One(value),
+            Only::More => Body::Many(list),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ pub(super) mod json;
 pub(super) mod msgpack;
 mod scalar;
 
-pub(super) use scalar::Scalar;
+pub(super) use scalar::{JSON_BINARY, Scalar};
 
 use smallvec::SmallVec;
 
@@ -144,6 +144,9 @@ impl<'a> Walk<'a> {
 
     /// The next value of this list, or of the map whose key was last, whole; `None` at the end.
     pub(super) fn whole(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        if self.format == Format::Json {
+            return self.whole_json();
+        }
         let floor = self.stack.len();
         match self.next()? {
             None | Some(Event::End(_)) => Ok(None),
@@ -155,6 +158,26 @@ impl<'a> Walk<'a> {
                 Ok(Some(&self.bytes[from..self.at]))
             }
         }
+    }
+
+    fn whole_json(&mut self) -> Result<Option<&'a [u8]>, DecodeError> {
+        match self.stack.last_mut() {
+            Some(level) => {
+                if json::between(self.bytes, &mut self.at, level)? {
+                    self.stack.pop();
+                    return Ok(None);
+                }
+                (level.at_key, level.first) = (level.kind == Kind::Map, false);
+            }
+            None if self.begun => return Ok(None),
+            None => {
+                self.begun = true;
+                json::skip_space(self.bytes, &mut self.at);
+            }
+        }
+        let from = self.at;
+        json::skip(self.bytes, &mut self.at, self.stack.len(), &mut self.items, &self.limits)?;
+        Ok(Some(&self.bytes[from..self.at]))
     }
 
     /// Refuses what stands behind the value. White space in JSON may.

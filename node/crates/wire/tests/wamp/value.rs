@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use weir_wire::wamp::value::{Body, body, from_mqtt, to_mqtt};
+use weir_wire::wamp::value::{Body, body, from_json, from_mqtt, to_mqtt};
 use weir_wire::wamp::{Args, Format, Limits, Message, Payload, Raw};
 
+use crate::pool::pools;
 use crate::{FORMATS, converted, json, raw, read};
 
 /// What an MQTT reader gets of these arguments.
@@ -124,4 +125,20 @@ proptest! {
             _ => prop_assert!(json.is_ok()),
         }
     }
+    /// Who is told that it is JSON need not look again.
+    #[test]
+    fn what_is_said_to_be_json_is_json(pool in prop::sample::select(FORMATS.to_vec()).prop_flat_map(pools_of)) {
+        let (pool, format) = pool;
+        for message in pool.messages(format) {
+            let Message::Publish(publish) = message else { continue };
+            let mqtt = to_mqtt(&publish.payload);
+            if mqtt.is_json() {
+                prop_assert_eq!(from_json(&mqtt.bytes), from_mqtt(&mqtt.bytes, None, &Limits::default()));
+            }
+        }
+    }
+}
+
+fn pools_of(format: Format) -> impl Strategy<Value = (crate::pool::Pool, Format)> {
+    pools(format).prop_map(move |pool| (pool, format))
 }

@@ -196,6 +196,7 @@ fn message(asked: &StreamsPublishRequest) -> Result<Publish<'_>, Refused> {
     Ok(Publish {
         topic: &asked.topic,
         payload: &asked.payload,
+        is_json: false,
         qos: Qos::AtLeastOnce,
         retain: asked.retain,
         expiry_seconds: asked.expiry_seconds,

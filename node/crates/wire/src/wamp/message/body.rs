@@ -191,6 +191,9 @@ macro_rules! options {
             fn read(
                 raw: $crate::wamp::Raw<'a>,
             ) -> Result<Self, $crate::wamp::element::Wrong> {
+                if raw.is_empty_map() {
+                    return Ok(Self::default());
+                }
                 let entries = raw.entries();
                 if !entries.are_of_a_map() {
                     return Err($crate::wamp::element::Wrong::Type);

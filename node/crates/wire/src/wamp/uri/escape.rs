@@ -33,6 +33,7 @@ pub fn to_topic_text(uri: &str) -> Cow<'_, str> {
 
 /// `hidden` are characters of `from` that must be hidden in the other form, `shown` codes that become
 /// characters there.
+#[inline(always)]
 fn translate<'a>(
     from: &'a str,
     separator: char,
@@ -40,15 +41,32 @@ fn translate<'a>(
     hidden: &[(&str, char)],
     shown: &[(&str, char)],
 ) -> Cow<'a, str> {
-    let code_of = |c: char| hidden.iter().find(|(_, hidden)| *hidden == c).map(|(code, _)| *code);
-    let is_special = |byte: u8| byte == b'%' || hidden.iter().any(|(_, hidden)| *hidden == char::from(byte));
-    // Most names have separators and nothing else that changes.
-    if !from.bytes().any(is_special) {
-        return match from.contains(separator) {
-            true => Cow::Owned(from.replace(separator, to_separator.encode_utf8(&mut [0; 4]))),
-            false => Cow::Borrowed(from),
-        };
+    let is = |byte: u8, known: char| char::from(byte) == known;
+    let is_special = |byte: u8| is(byte, '%') | hidden.iter().any(|(_, hidden)| is(byte, *hidden));
+    let (mut is_plain, mut has_separator) = (true, false);
+    for byte in from.bytes() {
+        is_plain &= !is_special(byte);
+        has_separator |= is(byte, separator);
     }
+    // Most names have separators and nothing else that changes.
+    match (is_plain, has_separator) {
+        (true, false) => Cow::Borrowed(from),
+        (true, true) => {
+            let change = |byte| if is(byte, separator) { to_separator as u8 } else { byte };
+            Cow::Owned(String::from_utf8(from.bytes().map(change).collect()).unwrap_or_default())
+        }
+        (false, _) => Cow::Owned(translate_special(from, (separator, to_separator), hidden, shown)),
+    }
+}
+
+#[cold]
+fn translate_special(
+    from: &str,
+    (separator, to_separator): (char, char),
+    hidden: &[(&str, char)],
+    shown: &[(&str, char)],
+) -> String {
+    let code_of = |c: char| hidden.iter().find(|(_, hidden)| *hidden == c).map(|(code, _)| *code);
     let mut to = String::with_capacity(from.len() + 8);
     let mut rest = from.chars();
     while let Some(c) = rest.next() {
@@ -62,7 +80,7 @@ fn translate<'a>(
             None => to.push(c),
         }
     }
-    Cow::Owned(to)
+    to
 }
 
 /// Translates what begins with a `%`, which is not in `rest` any more; returns what is behind it.

@@ -1,27 +1,25 @@
 //! The grammar of JSON (RFC 8259) on bytes that are known to be UTF-8.
 
+use smallvec::SmallVec;
+
 use super::{Item, Kind, Level, Scalar};
-use crate::wamp::DecodeError;
+use crate::wamp::{DecodeError, Limits};
 
 /// Goes to the next item of a list or map; true when it ended instead.
 #[inline]
 pub(super) fn between(bytes: &[u8], at: &mut usize, level: &Level) -> Result<bool, DecodeError> {
     skip_space(bytes, at);
     if level.kind == Kind::Map && !level.at_key {
-        expect(bytes, at, b':', "no colon behind a key")?;
+        expect(bytes, at, b':', NO_COLON)?;
         skip_space(bytes, at);
         return Ok(false);
     }
-    let (close, what) = match level.kind {
-        Kind::Array => (b']', "no comma or end of the list"),
-        Kind::Map => (b'}', "no comma or end of the map"),
-    };
-    if bytes.get(*at) == Some(&close) {
+    if bytes.get(*at) == Some(&closes(level.kind)) {
         *at += 1;
         return Ok(true);
     }
     if !level.first {
-        expect(bytes, at, b',', what)?;
+        expect(bytes, at, b',', no_end(level.kind))?;
         skip_space(bytes, at);
     }
     Ok(false)
@@ -50,6 +48,134 @@ pub(super) fn item<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Item<'a>, Deco
         b'n' => word(bytes, at, b"null", Scalar::Null),
         _ => Err(DecodeError::Syntax { at: *at, what: "no value" }),
     }
+}
+
+/// Goes past the value at `at`, which stands in `depth` lists and maps: what [`Walk`] does step by step, for who wants no
+/// steps, in half the time.
+///
+/// [`Walk`]: super::Walk
+pub(super) fn skip(
+    bytes: &[u8],
+    at: &mut usize,
+    depth: usize,
+    items: &mut usize,
+    limits: &Limits,
+) -> Result<(), DecodeError> {
+    if !matches!(bytes.get(*at), Some(b'[' | b'{')) {
+        count(items, *at, limits)?;
+        return skip_scalar(bytes, at);
+    }
+    let mut open = SmallVec::<[Kind; 32]>::new();
+    loop {
+        count(items, *at, limits)?;
+        match bytes.get(*at) {
+            Some(first @ (b'[' | b'{')) => {
+                if depth + open.len() >= limits.depth_max {
+                    return Err(DecodeError::TooDeep { at: *at, max: limits.depth_max });
+                }
+                open.push(if *first == b'[' { Kind::Array } else { Kind::Map });
+                *at += 1;
+                if !ends(bytes, at, &mut open) {
+                    behind_key(bytes, at, &open, items, limits)?;
+                    continue;
+                }
+            }
+            _ => skip_scalar(bytes, at)?,
+        }
+        loop {
+            let Some(kind) = open.last() else { return Ok(()) };
+            let what = no_end(*kind);
+            if !ends(bytes, at, &mut open) {
+                expect(bytes, at, b',', what)?;
+                skip_space(bytes, at);
+                behind_key(bytes, at, &open, items, limits)?;
+                break;
+            }
+        }
+    }
+}
+
+#[inline]
+fn skip_scalar(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
+    match bytes.get(*at) {
+        Some(b'"') => *at = string_end(bytes, *at)?,
+        _ => drop(item(bytes, at)?),
+    }
+    Ok(())
+}
+
+/// Whether the list or map that was opened last ends here.
+#[inline]
+fn ends(bytes: &[u8], at: &mut usize, open: &mut SmallVec<[Kind; 32]>) -> bool {
+    skip_space(bytes, at);
+    let ends = open.last().is_some_and(|kind| bytes.get(*at) == Some(&closes(*kind)));
+    if ends {
+        *at += 1;
+        open.pop();
+    }
+    ends
+}
+
+/// Goes past the key of an entry, if it is in a map that one stands here.
+#[inline]
+fn behind_key(
+    bytes: &[u8],
+    at: &mut usize,
+    open: &[Kind],
+    items: &mut usize,
+    limits: &Limits,
+) -> Result<(), DecodeError> {
+    if open.last() != Some(&Kind::Map) {
+        return Ok(());
+    }
+    count(items, *at, limits)?;
+    key(bytes, at)?;
+    skip_space(bytes, at);
+    expect(bytes, at, b':', NO_COLON)?;
+    skip_space(bytes, at);
+    Ok(())
+}
+
+#[inline]
+fn count(items: &mut usize, at: usize, limits: &Limits) -> Result<(), DecodeError> {
+    *items += 1;
+    if *items > limits.items_max {
+        return Err(DecodeError::TooManyItems { at, max: limits.items_max });
+    }
+    Ok(())
+}
+
+const NO_COLON: &str = "no colon behind a key";
+
+#[inline]
+fn closes(kind: Kind) -> u8 {
+    match kind {
+        Kind::Array => b']',
+        Kind::Map => b'}',
+    }
+}
+
+#[inline]
+fn no_end(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Array => "no comma or end of the list",
+        Kind::Map => "no comma or end of the map",
+    }
+}
+
+/// The one element of a checked list, if it is neither list nor map.
+#[inline]
+pub(in crate::wamp) fn only_scalar(list: &[u8]) -> Option<&[u8]> {
+    let mut at = 1;
+    skip_space(list, &mut at);
+    let from = at;
+    match (list.first(), item(list, &mut at)) {
+        (Some(b'['), Ok(Item::Scalar(_))) => {}
+        _ => return None,
+    }
+    let end = at;
+    skip_space(list, &mut at);
+    (list.get(at) == Some(&b']')).then(|| &list[from..end])
 }
 
 #[inline]
@@ -92,6 +218,13 @@ fn word<'a>(bytes: &[u8], at: &mut usize, word: &[u8], value: Scalar<'a>) -> Res
 #[inline]
 fn string<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Item<'a>, DecodeError> {
     let from = *at;
+    *at = string_end(bytes, from)?;
+    Ok(Item::Scalar(Scalar::JsonText(&bytes[from..*at])))
+}
+
+/// The place behind the string at `from`.
+#[inline]
+fn string_end(bytes: &[u8], from: usize) -> Result<usize, DecodeError> {
     let mut end = from + 1;
     loop {
         end += plain_len(&bytes[end..]);
@@ -102,8 +235,7 @@ fn string<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Item<'a>, DecodeError> 
             None => return Err(DecodeError::EndsEarly { at: end }),
         }
     }
-    *at = end + 1;
-    Ok(Item::Scalar(Scalar::JsonText(&bytes[from..*at])))
+    Ok(end + 1)
 }
 
 /// How many bytes in front are neither quote, backslash nor control character: eight at a time.

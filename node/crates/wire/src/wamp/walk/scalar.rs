@@ -65,6 +65,9 @@ fn json_text(quoted: &[u8]) -> Text<'_> {
     Cow::Borrowed(std::str::from_utf8(inside).unwrap_or_default())
 }
 
+/// How a JSON string begins that stands for bytes.
+pub(in crate::wamp) const JSON_BINARY: &[u8] = b"\"\\u0000";
+
 /// WAMP, "Binary conversion of JSON strings": U+0000, then base64.
 fn text_or_binary(text: Text<'_>) -> Value<'_> {
     match text.strip_prefix('\0').map(|base64| STANDARD.decode(base64)) {
