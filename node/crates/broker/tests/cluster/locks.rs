@@ -40,6 +40,7 @@ impl Contender {
         let publish = Publish {
             topic: "lock",
             payload: payload.as_bytes(),
+            is_json: false,
             qos: Qos::AtLeastOnce,
             retain: true,
             expiry_seconds: None,

@@ -99,7 +99,9 @@ pub(super) fn skip(
 fn skip_scalar(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
     match bytes.get(*at) {
         Some(b'"') => *at = string_end(bytes, *at)?,
-        _ => drop(item(bytes, at)?),
+        _ => {
+            item(bytes, at)?;
+        }
     }
     Ok(())
 }
