@@ -70,6 +70,8 @@ pub struct RegistrationChange {
     pub registration: u64,
     pub procedure: Procedure,
     pub invoke: Invoke,
+    /// When the registration was made, as [`RegistrationInfo::created_ms`].
+    pub created_ms: u64,
 }
 
 /// How a callee registers.

@@ -59,6 +59,7 @@ const told = {};
 for (const name of ['on_create', 'on_register', 'on_unregister', 'on_delete']) {
   told[name] = await listen(b.session, `wamp.registration.${name}`);
 }
+const begun = Date.now();
 const names = ['app.p', 'app.q', 'app.r', 'app.s'];
 const shared = await Promise.all(names.map((name) => e.session.register(name, () => 'e', { invoke: 'roundrobin' })));
 for (const name of names) await c.session.register(name, () => 'c', { invoke: 'roundrobin' });
@@ -67,12 +68,15 @@ for (const [at, name] of names.entries()) {
   const is = (event) => (event.args[1].id ?? event.args[1]) === registration;
   assert.equal(await ask('wamp.registration.lookup', name), registration);
   assert.equal(await ask('wamp.registration.match', name), registration);
-  assert.equal((await ask('wamp.registration.get', registration)).invoke, 'roundrobin');
+  const { invoke, created: since } = await ask('wamp.registration.get', registration);
+  assert.equal(invoke, 'roundrobin');
+  assert.ok(begun <= Date.parse(since) && Date.parse(since) <= Date.now(), since);
   assert.deepEqual(await ask('wamp.registration.list_callees', registration), [e.id, c.id]);
   assert.equal(await ask('wamp.registration.count_callees', registration), 2);
   await told.on_register.until(2, is);
   const created = await told.on_create.until(1, is);
-  assert.deepEqual(created.map((event) => [event.args[0], event.args[1].uri]), [[e.id, name]]);
+  const expected = [[e.id, name, since]];
+  assert.deepEqual(created.map(({ args: [by, what] }) => [by, what.uri, what.created]), expected);
 }
 assert.equal(await ask('wamp.registration.lookup', 'app.none'), null);
 e.connection.close();

@@ -25,6 +25,8 @@ pub struct RegistrationInfo {
     pub id: u64,
     pub procedure: Procedure,
     pub invoke: Invoke,
+    /// When it was made (Unix milliseconds); of one that has moved home, when the first that came along registered.
+    pub created_ms: u64,
     /// Public numbers of the callees' sessions, in the order of registration.
     pub callees: Vec<u64>,
 }
@@ -143,8 +145,8 @@ impl Calls {
 
 impl RegistrationInfo {
     fn of(realm: &str, listed: Listed) -> RegistrationInfo {
-        let Listed { procedure, invoke, callees } = listed;
-        RegistrationInfo { id: procedure.id(realm), procedure, invoke, callees }
+        let Listed { procedure, invoke, created_ms, callees } = listed;
+        RegistrationInfo { id: procedure.id(realm), procedure, invoke, created_ms, callees }
     }
 }
 
@@ -167,10 +169,18 @@ impl Dealer {
             }
         }
         calls.meters.note(&state.take_noted());
-        for Change { kind, procedure, invoke, session } in state.take_changes() {
+        for Change { kind, procedure, invoke, created_ms, session } in state.take_changes() {
             if let Some(follow) = calls.follower.get() {
                 let (realm, registration) = (self.realm.clone(), procedure.id(&self.realm));
-                follow(RegistrationChange { kind, realm, session, registration, procedure, invoke });
+                follow(RegistrationChange {
+                    kind,
+                    realm,
+                    session,
+                    registration,
+                    procedure,
+                    invoke,
+                    created_ms,
+                });
             }
         }
         done

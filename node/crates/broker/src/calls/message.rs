@@ -31,6 +31,8 @@ pub struct Registering {
     pub session: u64,
     /// It was registered before, and has a new home.
     pub again: bool,
+    /// When the session registered, in Unix milliseconds by its node's clock.
+    pub since_ms: u64,
 }
 
 /// One message. A node that does not know one passes it over, so new ones come last.

@@ -37,6 +37,7 @@ pub(super) struct Change {
     pub kind: ChangeKind,
     pub procedure: Procedure,
     pub invoke: Invoke,
+    pub created_ms: u64,
     /// The public number of the callee's session.
     pub session: u64,
 }

@@ -5,11 +5,13 @@
 
 pub(super) mod cbor;
 pub(super) mod json;
+mod json_skip;
 pub(super) mod msgpack;
 mod scalar;
 
 pub(super) use scalar::{JSON_BINARY, Scalar};
 
+use json_skip::Skip;
 use smallvec::SmallVec;
 
 use super::{DecodeError, Format, Limits};
@@ -176,7 +178,8 @@ impl<'a> Walk<'a> {
             }
         }
         let from = self.at;
-        json::skip(self.bytes, &mut self.at, self.stack.len(), &mut self.items, &self.limits)?;
+        let Walk { bytes, at, items, limits, stack, .. } = self;
+        Skip { bytes, at, items, limits, depth: stack.len() }.value()?;
         Ok(Some(&self.bytes[from..self.at]))
     }
 

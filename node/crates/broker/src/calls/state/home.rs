@@ -87,6 +87,8 @@ impl HandedOn {
 pub struct Listed {
     pub procedure: Procedure,
     pub invoke: Invoke,
+    /// When it was made (Unix milliseconds); of one that has moved home, when the first that came along registered.
+    pub created_ms: u64,
     /// Public numbers of the callees' sessions, in the order of registration.
     pub callees: Vec<u64>,
 }
@@ -134,7 +136,13 @@ impl Home {
     }
 
     /// Makes a place for a procedure that nobody has.
-    fn add_group(&mut self, procedure: &Procedure, invoke: Invoke, shares_always: bool) -> u64 {
+    fn add_group(
+        &mut self,
+        procedure: &Procedure,
+        invoke: Invoke,
+        shares_always: bool,
+        created_ms: u64,
+    ) -> u64 {
         self.next_group += 1;
         let id = self.next_group;
         match procedure {
@@ -152,7 +160,7 @@ impl Home {
                 self.wildcards.insert(at, (weight, filter.clone(), id));
             }
         }
-        self.groups.insert(id, Group::new(procedure.clone(), invoke, shares_always));
+        self.groups.insert(id, Group::new(procedure.clone(), invoke, shares_always, created_ms));
         id
     }
 

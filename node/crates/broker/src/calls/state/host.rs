@@ -10,6 +10,7 @@ use crate::calls::view::View;
 use crate::calls::{
     Answer, CancelMode, Misfit, Offer, Payload, Procedure, RegisterError, RegisterOptions, Why,
 };
+use crate::clock;
 
 /// The registrations and invocations of this node's sessions.
 #[derive(Default)]
@@ -29,6 +30,7 @@ struct Slot {
     home: u64,
     /// The session's number of a REGISTER that is not answered.
     pending: Option<u64>,
+    since_ms: u64,
     /// What is not answered of what was given to it. Its limit is kept here too: homes may change.
     busy: u32,
 }
@@ -65,7 +67,8 @@ impl State {
         let slot = self.host.next;
         member.slots.insert(id, slot);
         let home = self.view.home_of(&self.realm, &procedure);
-        let hosted = Slot { endpoint, id, procedure, options, home, pending: Some(request), busy: 0 };
+        let (pending, since_ms) = (Some(request), clock::unix().0);
+        let hosted = Slot { endpoint, id, procedure, options, home, pending, since_ms, busy: 0 };
         self.host.slots.insert(slot, hosted);
         self.announce(slot, false);
     }
@@ -83,6 +86,7 @@ impl State {
             interruptible: member.endpoint.is_interruptible(),
             session: member.endpoint.session(),
             again,
+            since_ms: hosted.since_ms,
         });
         let home = hosted.home;
         self.say(home, Said::Register { slot, registering });

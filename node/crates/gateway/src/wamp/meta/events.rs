@@ -166,11 +166,12 @@ fn orphaned(broker: &Broker, key: &SessionKey, owner: Option<&Arc<Owner>>) {
 }
 
 async fn tell_registration(broker: &Broker, change: RegistrationChange) {
-    let RegistrationChange { kind, realm, session, registration, procedure, invoke } = change;
+    let RegistrationChange { kind, realm, session, registration, procedure, invoke, created_ms } = change;
     let (name, args) = match kind {
         ChangeKind::Created => {
             let created = json!({
                 "id": registration,
+                "created": time_of(created_ms),
                 "uri": convert::uri_of(&procedure),
                 "match": convert::match_name(procedure.kind()),
                 "invoke": convert::invoke_name(invoke),

@@ -11,6 +11,7 @@ use weir_wire::wamp::uri;
 
 use super::super::channel::Wamp;
 use super::super::rpc::convert;
+use super::events::time_of;
 use super::nodes::{self, Question, Registered};
 use super::{Answered, Asked, Asking, MetaAnswer, Scope, missing, not_found};
 
@@ -148,6 +149,7 @@ impl Scope {
 fn told(found: &RegistrationInfo) -> Json {
     json!({
         "id": found.id,
+        "created": time_of(found.created_ms),
         "uri": convert::uri_of(&found.procedure),
         "match": convert::match_name(found.procedure.kind()),
         "invoke": convert::invoke_name(found.invoke),

@@ -1,9 +1,7 @@
 //! The grammar of JSON (RFC 8259) on bytes that are known to be UTF-8.
 
-use smallvec::SmallVec;
-
 use super::{Item, Kind, Level, Scalar};
-use crate::wamp::{DecodeError, Limits};
+use crate::wamp::DecodeError;
 
 /// Goes to the next item of a list or map; true when it ended instead.
 #[inline]
@@ -50,115 +48,20 @@ pub(super) fn item<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Item<'a>, Deco
     }
 }
 
-/// Goes past the value at `at`, which stands in `depth` lists and maps: what [`Walk`] does step by step, for who wants no
-/// steps, in half the time.
-///
-/// [`Walk`]: super::Walk
-pub(super) fn skip(
-    bytes: &[u8],
-    at: &mut usize,
-    depth: usize,
-    items: &mut usize,
-    limits: &Limits,
-) -> Result<(), DecodeError> {
-    if !matches!(bytes.get(*at), Some(b'[' | b'{')) {
-        count(items, *at, limits)?;
-        return skip_scalar(bytes, at);
-    }
-    let mut open = SmallVec::<[Kind; 32]>::new();
-    loop {
-        count(items, *at, limits)?;
-        match bytes.get(*at) {
-            Some(first @ (b'[' | b'{')) => {
-                if depth + open.len() >= limits.depth_max {
-                    return Err(DecodeError::TooDeep { at: *at, max: limits.depth_max });
-                }
-                open.push(if *first == b'[' { Kind::Array } else { Kind::Map });
-                *at += 1;
-                if !ends(bytes, at, &mut open) {
-                    behind_key(bytes, at, &open, items, limits)?;
-                    continue;
-                }
-            }
-            _ => skip_scalar(bytes, at)?,
-        }
-        loop {
-            let Some(kind) = open.last() else { return Ok(()) };
-            let what = no_end(*kind);
-            if !ends(bytes, at, &mut open) {
-                expect(bytes, at, b',', what)?;
-                skip_space(bytes, at);
-                behind_key(bytes, at, &open, items, limits)?;
-                break;
-            }
-        }
-    }
-}
+pub(super) const NO_COLON: &str = "no colon behind a key";
 
+/// The byte that ends a list or map.
 #[inline]
-fn skip_scalar(bytes: &[u8], at: &mut usize) -> Result<(), DecodeError> {
-    match bytes.get(*at) {
-        Some(b'"') => *at = string_end(bytes, *at)?,
-        _ => {
-            item(bytes, at)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether the list or map that was opened last ends here.
-#[inline]
-fn ends(bytes: &[u8], at: &mut usize, open: &mut SmallVec<[Kind; 32]>) -> bool {
-    skip_space(bytes, at);
-    let ends = open.last().is_some_and(|kind| bytes.get(*at) == Some(&closes(*kind)));
-    if ends {
-        *at += 1;
-        open.pop();
-    }
-    ends
-}
-
-/// Goes past the key of an entry, if it is in a map that one stands here.
-#[inline]
-fn behind_key(
-    bytes: &[u8],
-    at: &mut usize,
-    open: &[Kind],
-    items: &mut usize,
-    limits: &Limits,
-) -> Result<(), DecodeError> {
-    if open.last() != Some(&Kind::Map) {
-        return Ok(());
-    }
-    count(items, *at, limits)?;
-    key(bytes, at)?;
-    skip_space(bytes, at);
-    expect(bytes, at, b':', NO_COLON)?;
-    skip_space(bytes, at);
-    Ok(())
-}
-
-#[inline]
-fn count(items: &mut usize, at: usize, limits: &Limits) -> Result<(), DecodeError> {
-    *items += 1;
-    if *items > limits.items_max {
-        return Err(DecodeError::TooManyItems { at, max: limits.items_max });
-    }
-    Ok(())
-}
-
-const NO_COLON: &str = "no colon behind a key";
-
-#[inline]
-fn closes(kind: Kind) -> u8 {
+pub(super) fn closes(kind: Kind) -> u8 {
     match kind {
         Kind::Array => b']',
         Kind::Map => b'}',
     }
 }
 
+/// What is wrong where neither an end nor a comma stands.
 #[inline]
-fn no_end(kind: Kind) -> &'static str {
+pub(super) fn no_end(kind: Kind) -> &'static str {
     match kind {
         Kind::Array => "no comma or end of the list",
         Kind::Map => "no comma or end of the map",
@@ -194,7 +97,12 @@ fn begin<'a>(at: &mut usize, kind: Kind) -> Result<Item<'a>, DecodeError> {
 }
 
 #[inline]
-fn expect(bytes: &[u8], at: &mut usize, wanted: u8, what: &'static str) -> Result<(), DecodeError> {
+pub(super) fn expect(
+    bytes: &[u8],
+    at: &mut usize,
+    wanted: u8,
+    what: &'static str,
+) -> Result<(), DecodeError> {
     match bytes.get(*at) {
         Some(found) if *found == wanted => {
             *at += 1;
@@ -226,7 +134,7 @@ fn string<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Item<'a>, DecodeError> 
 
 /// The place behind the string at `from`.
 #[inline]
-fn string_end(bytes: &[u8], from: usize) -> Result<usize, DecodeError> {
+pub(super) fn string_end(bytes: &[u8], from: usize) -> Result<usize, DecodeError> {
     let mut end = from + 1;
     loop {
         end += plain_len(&bytes[end..]);

@@ -11,6 +11,8 @@ pub(super) struct Group {
     pub procedure: Procedure,
     pub invoke: Invoke,
     pub shares_always: bool,
+    /// When the first of them registered, or of those who came to this home (Unix milliseconds).
+    pub created_ms: u64,
     /// In the order of registration.
     pub callees: Vec<Callee>,
     /// Calls that wait for one to be free, the oldest first: at most `queued_max`.
@@ -37,8 +39,9 @@ impl Callee {
 }
 
 impl Group {
-    pub fn new(procedure: Procedure, invoke: Invoke, shares_always: bool) -> Group {
-        Group { procedure, invoke, shares_always, callees: Vec::new(), queue: VecDeque::new(), turn: 0 }
+    pub fn new(procedure: Procedure, invoke: Invoke, shares_always: bool, created_ms: u64) -> Group {
+        let (callees, queue) = (Vec::new(), VecDeque::new());
+        Group { procedure, invoke, shares_always, created_ms, callees, queue, turn: 0 }
     }
 
     pub fn callee(&mut self, node: u64, slot: u64) -> Option<&mut Callee> {
@@ -87,6 +90,7 @@ impl Group {
         Listed {
             procedure: self.procedure.clone(),
             invoke: self.invoke,
+            created_ms: self.created_ms,
             callees: self.callees.iter().map(|callee| callee.session).collect(),
         }
     }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     fn group(invoke: Invoke, limits: &[u32]) -> Group {
-        let mut group = Group::new(Procedure::Exact("p".into()), invoke, false);
+        let mut group = Group::new(Procedure::Exact("p".into()), invoke, false, 0);
         group.callees = (0..).zip(limits).map(|(slot, limit)| callee(slot, *limit)).collect();
         group
     }

@@ -22,7 +22,7 @@ impl State {
     }
 
     fn admit(&mut self, node: u64, slot: u64, registering: Registering) -> Result<(), RegisterError> {
-        let Registering { procedure, invoke, shares_always, force, again, .. } = registering;
+        let Registering { procedure, invoke, shares_always, force, again, since_ms, .. } = registering;
         let asked = procedure.clone();
         let mut known = self.home.group_of(&procedure);
         if let Some(group) = known
@@ -55,19 +55,22 @@ impl State {
                     return Err(RegisterError::TooMany);
                 }
                 self.note(Noted::Created);
-                self.home.add_group(&procedure, invoke, shares_always)
+                self.home.add_group(&procedure, invoke, shares_always, since_ms)
             }
         };
         let Registering { concurrency, interruptible, session, .. } = registering;
         let callee = Callee { node, slot, concurrency, busy: 0, interruptible, session };
         if let Some(group) = self.home.groups.get_mut(&group) {
             group.callees.push(callee);
+            // Those who come to a new home come in any order.
+            group.created_ms = group.created_ms.min(since_ms);
         }
         self.home.slots.insert((node, slot), group);
         if !again {
             let kinds = [(ChangeKind::Created, is_first), (ChangeKind::Registered, true)];
             for (kind, _) in kinds.into_iter().filter(|(_, happened)| *happened) {
-                self.changes.push(Change { kind, procedure: asked.clone(), invoke, session });
+                let procedure = asked.clone();
+                self.changes.push(Change { kind, procedure, invoke, created_ms: since_ms, session });
             }
         }
         self.release_held();
@@ -92,10 +95,10 @@ impl State {
         let session = group.callee(node, slot).map(|callee| callee.session);
         group.remove(node, slot);
         if let Some(session) = session.filter(|_| told == Told::ToAll) {
-            let (procedure, invoke) = (group.procedure.clone(), group.invoke);
+            let (procedure, invoke, created_ms) = (group.procedure.clone(), group.invoke, group.created_ms);
             let kinds = [(ChangeKind::Unregistered, true), (ChangeKind::Deleted, group.callees.is_empty())];
             for (kind, _) in kinds.into_iter().filter(|(_, happened)| *happened) {
-                self.changes.push(Change { kind, procedure: procedure.clone(), invoke, session });
+                self.changes.push(Change { kind, procedure: procedure.clone(), invoke, created_ms, session });
             }
         }
         if !group.callees.is_empty() {
