@@ -45,6 +45,11 @@ fn after_begins_behind_exactly_the_publication_that_was_seen() {
 }
 
 #[test]
+fn a_subscription_hears_everything_while_others_of_its_session_come_and_go() {
+    check("crossing");
+}
+
+#[test]
 fn a_snapshot_ends_by_itself() {
     check("snapshots");
 }

@@ -81,6 +81,28 @@ const checks = {
     a.connection.close(); b.connection.close();
   },
 
+  // Routes change all the time while a subscription of the same filter hears everything.
+  async crossing() {
+    const [a, b] = [await open(url), await open(url)];
+    const own = { match: 'prefix', after: 0 };
+    const all = await listen(b.session, 'cross.', own);
+    const publish = (value) => a.session.publish('cross.x', [value], {}, ack);
+    let busy = true;
+    const publishing = (async () => {
+      for (let n = 0; n < 300; n += 1) await publish(n);
+      busy = false;
+    })();
+    while (busy) {
+      const other = await listen(b.session, 'cross.', own);
+      await b.session.unsubscribe(other.subscription);
+    }
+    await publishing;
+    await publish('end');
+    await all.until(1, (event) => event.args[0] === 'end');
+    assert.deepEqual(values(all), [...Array(300).keys(), 'end']);
+    a.connection.close(); b.connection.close();
+  },
+
   async retained() {
     const [a, b] = [await open(url), await open(url)];
     const keep = (value, kwargs) => a.session.publish('kv.x', value, kwargs, { retain: true, ...ack });

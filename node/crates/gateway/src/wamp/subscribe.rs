@@ -30,6 +30,10 @@ use crate::connection::{Flow, Work};
 /// Subscriptions given up whose last events may still come.
 const LEFT_MAX: usize = 64;
 
+/// Numbers of routes that are kept after they were replaced. One change is made after the other, so that the oldest of
+/// them are needed by nobody.
+const REPLACED_MAX: usize = 4;
+
 /// What a session has subscribed to. At most `broker.subscriptions_max`.
 #[derive(Default)]
 pub struct Held {
@@ -37,6 +41,9 @@ pub struct Held {
     by_filter: HashMap<Filter, SmallVec<[u32; 1]>>,
     /// Given up lately: events that were on their way are left out.
     left: VecDeque<u32>,
+    /// What routes had as their numbers before they changed. Until a route has changed, and a little longer, events are
+    /// encoded for these.
+    replaced: VecDeque<u32>,
     /// Those that are given what was recorded before.
     catching: Vec<Catching>,
 }
@@ -45,6 +52,18 @@ impl Held {
     /// What a route of this filter has as its number now.
     fn route(&self, filter: &Filter) -> Option<u32> {
         self.by_filter.get(filter).map(|numbers| subscriptions::together(numbers))
+    }
+
+    /// A route is to get another number than `before`, which was just asked for.
+    fn replace(&mut self, before: Option<u32>) {
+        let Some(before) = before else { return };
+        subscriptions::release(before);
+        self.replaced.push_back(before);
+        if self.replaced.len() > REPLACED_MAX
+            && let Some(oldest) = self.replaced.pop_front()
+        {
+            subscriptions::release(oldest);
+        }
     }
 }
 
@@ -105,7 +124,7 @@ impl Wamp {
             held.by_filter.entry(filter.clone()).or_default().push(number);
         }
         let route = held.route(&filter);
-        before.into_iter().chain(before).for_each(subscriptions::release);
+        held.replace(before);
         let needs_retained = replay.as_ref().is_some_and(Replay::has_retained);
         let list = if reading.snapshot { Vec::new() } else { vec![(filter, options_of(route))] };
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
@@ -223,7 +242,7 @@ impl Wamp {
             }
         }
         let route = held.route(&filter);
-        before.into_iter().chain(before).for_each(subscriptions::release);
+        held.replace(before);
         let waiting =
             held.catching.iter().find(|catching| catching.number == number).map_or(0, Catching::waiting);
         held.catching.retain(|catching| catching.number != number);
@@ -285,6 +304,7 @@ impl Wamp {
             let route = held.route(filter);
             route.into_iter().chain(route).for_each(subscriptions::release);
         }
+        held.replaced.iter().copied().for_each(subscriptions::release);
         held.by_number.keys().for_each(|number| self.left(*number));
     }
 
@@ -297,9 +317,18 @@ impl Wamp {
         self.left(number);
         let (broker, realm) = (self.publisher.broker.clone(), self.publisher.realm.clone());
         let session = self.publisher.session.clone();
-        if route.is_none() && session.has(&filter) {
-            tokio::spawn(async move { broker.topics().unsubscribe(&realm, &session, [filter]).await });
+        if !session.has(&filter) {
+            return;
         }
+        tokio::spawn(async move {
+            match route {
+                Some(route) => {
+                    let list = [(filter, options_of(Some(route)))];
+                    broker.topics().subscribe(&realm, &session, &list).await
+                }
+                None => broker.topics().unsubscribe(&realm, &session, [filter]).await,
+            }
+        });
     }
 
     /// An event of the record is about to be given to a subscription; false: it was already.
